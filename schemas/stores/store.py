@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from schemas.base.contract import Contract
 from schemas.base.identifiers import TENANT_ID_PATTERN
@@ -107,6 +107,8 @@ class Store(Contract):
     )
     survives_settings: tuple[str, ...] = Field(default=(), description="settings, in seconds, that are added to it")
     kept_because: str | None = None
+    _covered: re.Pattern[str] = PrivateAttr()
+    """What keys of its objects look like."""
 
     @model_validator(mode="after")
     def _kept_for_a_reason(self) -> Store:
@@ -126,15 +128,20 @@ class Store(Contract):
 
     def covers(self, key: str) -> bool:
         """Whether an object's key lies in this store."""
-        return self.medium in IN_BUCKET and self._pattern().match(key) is not None
+        return self.medium in IN_BUCKET and self._covered.match(key) is not None
 
-    def _pattern(self) -> re.Pattern[str]:
-        parts = re.split(r"(\{[a-z_]+\})", self.where)
-        tenant = TENANT_ID_PATTERN.strip("^$")
-        made = "".join(
-            tenant if part == "{tenant}" else "[^/]+" if part.startswith("{") else re.escape(part) for part in parts
-        )
-        return re.compile(made if self.where.endswith("/") else f"{made}$")
+    def model_post_init(self, context: Any) -> None:
+        """A purge asks every store about each object that it finds."""
+        self._covered = _covered_by(self.where)
+
+
+def _covered_by(where: str) -> re.Pattern[str]:
+    parts = re.split(r"(\{[a-z_]+\})", where)
+    tenant = TENANT_ID_PATTERN.strip("^$")
+    made = "".join(
+        tenant if part == "{tenant}" else "[^/]+" if part.startswith("{") else re.escape(part) for part in parts
+    )
+    return re.compile(made if where.endswith("/") else f"{made}$")
 
 
 KEPT = Purger(who="nobody", method="none", how="kept on purpose")
