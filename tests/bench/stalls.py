@@ -2,7 +2,7 @@
 
 On an engine that computes nothing and gives a token at a fixed pace: what is longer than usual is the API's process, or
 the machine. So the most processor time of a request is told too. A full collection of vLLM's and torch's objects, which
-a replica keeps the collector from (:func:`inference.app.freeze_heap`), takes a second of it.
+a replica keeps the collector from (:func:`inference.wiring.freeze_heap`), takes a second of it.
 """
 
 from __future__ import annotations

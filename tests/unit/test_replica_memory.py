@@ -22,7 +22,7 @@ STARTED = """
 import json, sys
 opened = []
 sys.addaudithook(lambda event, found: opened.append(str(found[0])) if event == "open" else None)
-from inference.app import Replica
+from inference.wiring import Replica
 from inference.settings import InferenceSettings
 from schemas.evidence.purposes import Purpose
 from tenancy.bootstrap import signer
