@@ -31,8 +31,8 @@ class ConsumerSettings(PlatformSettings):
     )
 
     unsigned_events: Literal["counted", "refused"] = Field(
-        default="counted",
-        description="refused once everybody who publishes signs; of services and operators, and of others as the "
+        default="refused",
+        description="counted while publishers get their keys; of services and operators, and of others as the "
         "tenant's policy says",
     )
 

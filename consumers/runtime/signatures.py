@@ -28,7 +28,7 @@ LOG_APPEND_TIME = 1
 
 @dataclass(frozen=True)
 class Signatures:
-    """Verifies events. ``are_required``: of services and operators, who all sign since the upgrade is over."""
+    """Verifies events. ``are_required``: of services and operators, unless those without one are counted."""
 
     verifier: EventVerifier
     are_required: bool = False

@@ -31,7 +31,6 @@ LOCAL_PROFILE = {
     "SANO_MAX_LORA_RANK": "16",
     "SANO_S3_TIMEOUT_SECONDS": "2",
     "SANO_KAFKA_SESSION_TIMEOUT_MS": "10000",
-    "SANO_UNSIGNED_EVENTS": "refused",  # every part of it signs
 }
 
 # What would send a client of the embedded object store to somebody's real account.

@@ -180,6 +180,7 @@ def start_service(
         SANO_TRUST_FILE=str(keys.folder / TRUST_FILE),
         SANO_TRUST_ROOT_FILE=str(keys.folder / ROOT_PUBLIC_FILE),
         SANO_EVENT_KEY=str(key_file(keys.folder, Purpose.EVENT, service)),
+        SANO_UNSIGNED_EVENTS="counted",
         SANO_HEALTH_PORT=str(port),
         SANO_WORK_DIR=str(home / "work"),
         AWS_ACCESS_KEY_ID=store.credentials.access_key_id,

@@ -81,7 +81,6 @@ class Installation:
             SANO_MASTER_KEY_FILE=str(self.keys.master),
             SANO_TRUST_FILE=str(folder / TRUST_FILE),
             SANO_TRUST_ROOT_FILE=str(folder / ROOT_PUBLIC_FILE),
-            SANO_UNSIGNED_EVENTS="refused",
             AWS_ACCESS_KEY_ID=self.store.credentials.access_key_id,
             AWS_SECRET_ACCESS_KEY=self.store.credentials.secret_access_key,
         )

@@ -9,7 +9,6 @@ import pytest
 
 from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.signatures import Signatures
-from deploy.local.services import LOCAL_PROFILE
 from producers.operations.trust_admin import ensure_keys
 from schemas.bus.envelope import encode
 from schemas.bus.publishers import PUBLISHES
@@ -63,10 +62,9 @@ def test_a_key_of_another_purpose_signs_no_event(keys: Path) -> None:
         event_signer(settings(keys, event_key=str(key_file(keys, Purpose.TOKEN, "operators"))))
 
 
-def test_unsigned_events_are_refused_once_the_settings_say_so_as_the_local_stacks_do(keys: Path) -> None:
-    assert not Signatures.of(settings(keys)).are_required
-    assert Signatures.of(settings(keys, unsigned_events="refused")).are_required
-    assert LOCAL_PROFILE["SANO_UNSIGNED_EVENTS"] == "refused"
+def test_unsigned_events_are_refused_unless_the_settings_say_otherwise(keys: Path) -> None:
+    assert Signatures.of(settings(keys)).are_required
+    assert not Signatures.of(settings(keys, unsigned_events="counted")).are_required
 
 
 def test_no_consumer_starts_without_a_trust_file(tmp_path: Path) -> None:
