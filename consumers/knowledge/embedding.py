@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from consumers.knowledge.chunks import halves
 from tenancy.embedding.opening import bundled_model
-from tenancy.embedding.port import Embedder, TextTooLong, Vectors
+from tenancy.embedding.port import Embedded, Embedder, TextTooLong
 from tenancy.embedding.settings import EmbedderSettings
 from tenancy.errors import Refused
 from tenancy.knowledge.segments import Passage
@@ -17,12 +17,12 @@ SMALLEST = 8
 """Characters. An embedder that does not read as much reads nothing."""
 
 
-async def embedded(passages: Sequence[Passage], embedder: Embedder) -> tuple[list[Passage], Vectors]:
+async def embedded(passages: Sequence[Passage], embedder: Embedder) -> tuple[list[Passage], Embedded]:
     """The passages as they were embedded, and their vectors. Raises what the embedder raises."""
     made = list(passages)
     while True:
         try:
-            return made, (await embedder.embed([passage.said for passage in made])).vectors
+            return made, await embedder.embed([passage.said for passage in made])
         except TextTooLong as refused:
             longest = max(range(len(made)), key=lambda row: len(made[row].text))
             at = longest if refused.position is None else refused.position

@@ -9,6 +9,7 @@ has passages of its old version.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,12 +20,13 @@ from consumers.knowledge.ports import KnowledgePorts
 from consumers.knowledge.segmenting import to_join, touched
 from schemas.bus.content import ChatMessage, DocumentClaimCheck, DocumentContent
 from schemas.bus.envelope import Event
-from schemas.bus.events import DocumentRemoved, DocumentUpserted
+from schemas.bus.events import DocumentRemoved, DocumentUpserted, UsageRecorded
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.knowledge import DocumentEntry, KnowledgeSet, SegmentEntry
 from schemas.objects.state import TenantState
-from tenancy.errors import Contradicted
+from schemas.objects.usage import INDEX_REPORTER, Report, day_of
+from tenancy.errors import Contradicted, Transient
 from tenancy.knowledge.database.filling import Filling
 from tenancy.knowledge.database.settings import no_database
 from tenancy.knowledge.published import erase_unnamed, publish, put_segment, read_segment, read_set
@@ -34,7 +36,11 @@ from tenancy.lifecycle.terms import tenant_terms
 from tenancy.platform.concurrency import gathered
 from tenancy.redaction.at_first_use import GateSource
 from tenancy.redaction.judging import found_clean
+from tenancy.service.telemetry import SCOPE
+from tenancy.state.tenant_work import TenantWork
 from tenancy.storage.tenant_store import TenantStore
+
+logger = logging.getLogger(f"{SCOPE}.knowledge")
 
 RUN_PASSAGES = 64
 """So many new passages one handling takes, beside those of its first document: seconds of embedding."""
@@ -79,8 +85,9 @@ async def on_documents(
             outcomes.append(await _upserted(data, event.id, draft, store, ports.gate))
     held, state = draft.held, before
     if draft.changed:
-        held = await _next(draft, store, ports)
+        held, tokens = await _next(draft, store, ports)
         state = (await publish(work.outbox.states, store, work.snapshot, held)).state.knowledge
+        await _metered(work, held.generation, tokens)
     if state is not None:
         ids = {event.data.document_id for event in run[: len(outcomes)]}
         if before is not None and before.keeps_removed and not state.keeps_removed:
@@ -159,18 +166,34 @@ async def _received(data: DocumentUpserted, store: TenantStore, gate: GateSource
     return content
 
 
-async def _next(draft: _Draft, store: TenantStore, ports: KnowledgePorts) -> KnowledgeSet:
-    """The set of the next generation, whose segments lie sealed. Vectors of what stays are not made again."""
+async def _metered(work: TenantWork, generation: int, tokens: int) -> None:
+    """Report what the embedder read. It is not charged where the process dies before, or the bus does not take it."""
+    if not tokens:
+        return
+    now = work.outbox.clock()
+    report = Report(day_of(now), INDEX_REPORTER, generation)
+    data = UsageRecorded(usage_id=report.usage_id, source="knowledge", embedding_tokens=tokens)
+    try:
+        await work.outbox.publish(work.tenant, data, time=now)
+    except Transient:
+        logger.exception("usage not reported", extra={"reports": 1})
+
+
+async def _next(draft: _Draft, store: TenantStore, ports: KnowledgePorts) -> tuple[KnowledgeSet, int]:
+    """The set of the next generation, whose segments lie sealed, and how many tokens were embedded for it. Vectors of
+    what stays are not made again.
+    """
     held, generation = draft.held, draft.held.generation + 1
     losing = touched(held.segments, held.documents, draft.changed)
     rest = [segment for segment in held.segments if segment not in losing]
     joined: list[SegmentEntry] = []
+    tokens = 0
     groups: list[tuple[str, list[SegmentEntry], Segment | None]] = [(one.embedder, [one], None) for one in losing]
     if draft.passages:
         embedder = await required(ports.embedder)
-        fresh, vectors = await embedded([p for passages in draft.passages.values() for p in passages], embedder)
-        joined = to_join(rest, embedder.name, len(fresh))
-        groups.append((embedder.name, joined, await asyncio.to_thread(made, fresh, vectors)))
+        fresh, found = await embedded([p for passages in draft.passages.values() for p in passages], embedder)
+        joined, tokens = to_join(rest, embedder.name, len(fresh)), found.tokens
+        groups.append((embedder.name, joined, await asyncio.to_thread(made, fresh, found.vectors)))
     written: list[tuple[SegmentEntry, Segment]] = []
     for name, group, added in groups:
         bodies = await gathered(read_segment(store, entry) for entry in group)
@@ -178,11 +201,12 @@ async def _next(draft: _Draft, store: TenantStore, ports: KnowledgePorts) -> Kno
         if segment is not None:
             written.append((await put_segment(store, generation, body, name, len(segment)), segment))
     kept = [segment for segment in rest if segment not in joined]
-    return KnowledgeSet(
+    following = KnowledgeSet(
         generation=generation,
         documents=_placed(draft.documents, written),
         segments=(*kept, *(entry for entry, _ in written)),
     )
+    return following, tokens
 
 
 def _written(bodies: Sequence[bytes], without: set[str], added: Segment | None) -> tuple[Segment | None, bytes]:

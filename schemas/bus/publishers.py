@@ -51,7 +51,7 @@ PUBLISHES: dict[str, Types] = {
     ),
     "training": (*OWED, events.ExampleReturned, events.OutcomeRecorded),
     "adapters": (*OWED, events.OutcomeRecorded),
-    "knowledge": (events.OutcomeRecorded,),
+    "knowledge": (events.UsageRecorded, events.OutcomeRecorded),
     "export": (events.ExportReady, events.OutcomeRecorded),
     "purge": (
         events.ExportReady,

@@ -28,6 +28,8 @@ _REPORT = re.compile(r"(?P<day>[0-9]{8})\.(?P<reporter>[0-9a-f]{32})\.(?P<number
 
 INVENTORY_REPORTER = "0" * 32
 """Reports each tenant's storage once a day: whoever takes the day's inventory twice reports it once."""
+INDEX_REPORTER = f"{1:032x}"
+"""Reports what the embedder read of a tenant's documents, under the number of the index's generation."""
 DATABASE_AREA = "database"
 """Of storage: what lies in the database of indexes, which may have a price of its own."""
 

@@ -21,6 +21,7 @@ from tenancy.errors import ObjectNotFound, Refused
 from tenancy.platform.concurrency import gathered
 from tenancy.storage.tenant_store import TenantStore
 
+ANSWERING: tuple[UsageSource, ...] = ("inference", "knowledge")
 MILLION, HOUR, GIB = Decimal(1_000_000), Decimal(3600), Decimal(2**30)
 _MONTH = re.compile(r"(20[0-9]{2})-(0[1-9]|1[0-2])", re.ASCII)
 
@@ -112,7 +113,7 @@ def cost_of(usage: MonthUsage, month: Month, file: PriceFile) -> Costs:
             raise Refused("no-price", f"refused: no prices were valid on {day}; add a version to the price file")
         versions = costs.versions if prices.version in costs.versions else (*costs.versions, prices.version)
         costs = Costs(
-            costs.inference + _inference(sums.get("inference", UsageSum()), prices),
+            costs.inference + sum(_inference(sums.get(source, UsageSum()), prices) for source in ANSWERING),
             costs.training + _training(sums.get("training", UsageSum()), prices),
             costs.storage + _storage(sums.get("storage", UsageSum()), prices, len(month.days)),
             versions,

@@ -78,6 +78,8 @@ def test_embeddings_may_have_a_price_of_their_own() -> None:
     file = prices({"version": "v1", "valid_from": "2026-01-01", "inference": each})
     month = used(3, inference={"prompt_tokens": 1_000_000, "embedding_tokens": 1_000_000})
     assert cost_of(month, NOVEMBER, file).inference == Decimal("4.5")
+    indexed = used(3, knowledge={"embedding_tokens": 1_000_000})
+    assert cost_of(indexed, NOVEMBER, file).inference == Decimal("0.5")
 
 
 @pytest.mark.parametrize(("price", "total"), [({}, 3 * 30), ({"database_per_gib_month": 45}, 2 * 30 + 45)])

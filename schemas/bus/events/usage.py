@@ -14,7 +14,7 @@ from schemas.bus.events.base import USAGE, EventData
 CANARIES = 8
 """Comparisons that one report holds at most."""
 
-UsageSource = Literal["inference", "training", "storage"]
+UsageSource = Literal["inference", "training", "storage", "knowledge"]
 
 
 class StoredBytes(Contract):
@@ -57,7 +57,8 @@ class UsageRecorded(EventData):
     training_tokens: Count = 0
     cached_tokens: Count = Field(default=0, description="of the prompt tokens, those that the engine had cached")
     embedding_tokens: Count = Field(
-        default=0, description="tokens that the embedder read: of texts to embed, and of questions to the documents"
+        default=0,
+        description="tokens that the embedder read: of texts to embed, of documents, and of questions to them",
     )
     retrievals: Count = Field(default=0, description="questions that were searched for in the tenant's documents")
     engine_seconds: Amount = Field(default=0.0, description="time in which requests ran, shared out by requests")

@@ -8,11 +8,13 @@ import pytest
 
 from consumers.knowledge import handlers, segmenting
 from schemas.bus.envelope import Event
+from schemas.bus.events import UsageRecorded
 from schemas.bus.outcome import Outcome
 from schemas.objects.state import TenantState
 from schemas.tenant.holds import LegalHold
-from tenancy.errors import ContendedState, Contradicted, Refused, TenantFenced
+from tenancy.errors import BusUnavailable, ContendedState, Contradicted, Refused, TenantFenced
 from tenancy.knowledge import published
+from tenancy.state.outbox import Outbox
 from tests.fixtures.embedders import WordEmbedder
 from tests.fixtures.gates import NAME
 from tests.unit.knowledge.index_parts import TENANT, Documents, Index, index
@@ -35,6 +37,24 @@ async def test_an_updated_document_replaces_all_its_passages_by_one_swap(made: I
     assert made.objects("documents") == ["d1/2", "d2/1"], "the text that was replaced is erased"
     assert len(made.objects("sets")) == 1
     assert len(made.objects("segments")) == len((await made.held()).segments)
+
+
+async def test_what_the_embedder_reads_for_an_index_is_the_tenants_usage_once(
+    made: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await made.upserted("d1", 1, "one two"), await made.upserted("d2", 1, "three")
+    for event in (first, second, first, second, made.removed("d1", 1)):
+        await made.handle(event)
+    told = [event.data for event in made.parts.publisher.events if isinstance(event.data, UsageRecorded)]
+    tokens = [(await made.embedder.embed([passage])).tokens for passage in ("Formulary: one two", "Formulary: three")]
+    assert [(one.source, one.embedding_tokens) for one in told] == [("knowledge", count) for count in tokens]
+    assert len({one.usage_id for one in told}) == 2
+
+    async def unreachable(*_: object, **__: object) -> None:
+        raise BusUnavailable("the bus did not answer")
+
+    monkeypatch.setattr(Outbox, "publish", unreachable)
+    assert await made.handle(await made.upserted("d2", 2, "four")) == [Outcome.EFFECT], "it is indexed all the same"
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
