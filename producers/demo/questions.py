@@ -17,7 +17,8 @@ from schemas.serving_api import ADAPTER_HEADER
 from tenancy.errors import Refused
 
 AT_ONCE = 16
-MAX_TOKENS = 48
+MAX_TOKENS = 36
+"""No answer of the data has more than 33, with the token that ends it."""
 TIMEOUT_SECONDS = 180.0
 
 
