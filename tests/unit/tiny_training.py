@@ -12,8 +12,9 @@ from typing import Any
 
 from consumers.training.base_model import BaseModel
 from consumers.training.result import StepProgress, TrainingResult
-from consumers.training.smollm2 import gguf_file
 from consumers.training.tokenization import TrainingExample
+from deploy.local.base_model import base_model_folder
+from deploy.local.settings import LocalSettings, inherited_environment
 from schemas.bus.content import ChatMessage
 from schemas.models.model_digest import model_digest
 from schemas.tenant.hyperparameters import Hyperparameters
@@ -25,8 +26,7 @@ THREE_STEPS = Hyperparameters(r=8, max_steps=3, per_device_train_batch_size=4, w
 def load_tokenizer() -> Any:
     from transformers import AutoTokenizer
 
-    gguf = gguf_file()
-    return AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    return AutoTokenizer.from_pretrained(base_model_folder(LocalSettings(), inherited_environment()))
 
 
 def build_tiny_base(directory: Path, tokenizer: Any) -> BaseModel:
