@@ -41,7 +41,12 @@ WITH_THE_LOOP = (
 """In this order. The demo shares nothing. An engine that is killed leaves shared memory for a while, and the canaries'
 replica, which is killed too, is looked at with all that is in shared memory.
 """
-STARTED = {"mark.engine": ENGINES, "platform: Platform": CONSUMERS, "mark.kafka": BROKERS}
+STARTED = {
+    "mark.engine": ENGINES,
+    "platform: Platform": CONSUMERS,
+    "mark.kafka": BROKERS,
+    "tests.unit.tiny_training": "tensors",
+}
 """The group of other files, by the first of these that it says."""
 UNIT = "tests/unit/"
 LONG = (
