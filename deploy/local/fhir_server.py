@@ -1,8 +1,8 @@
 """Serves FHIR resources from memory, and notifies the FHIR source of what changes.
 
 ``python -m deploy.local.fhir_server`` is a stand-in for a hospital's server, on loopback, for trying the source out.
-It validates nothing and forgets everything when it ends. Its one subscription sends id-only notifications of each
-write (Subscriptions R5 Backport, R4).
+It validates nothing, gives each change a version and a time, and forgets everything when it ends. Its one subscription
+sends id-only notifications of each write (Subscriptions R5 Backport, R4).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import uuid
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,25 @@ class Held:
         name = f"{kind}/{resource.setdefault('id', str(uuid.uuid4()))}"
         if not _NAME.fullmatch(name):
             raise NoBundle
-        self.resources[name] = resource
+        if _said(self.resources.get(name)) != _said(resource):
+            version = {"versionId": str(self.events.count(name) + 1), "lastUpdated": datetime.now(UTC).isoformat()}
+            self.resources[name] = {**resource, "meta": {**_meta(resource), **version}}
         return name
 
     def _took(self, names: Sequence[str]) -> range:
         first = len(self.events) + 1
         self.events += names
         return range(first, len(self.events) + 1)
+
+
+def _said(resource: Json | None) -> Json | None:
+    """Without what a server says about it."""
+    return resource and {name: value for name, value in resource.items() if name != "meta"}
+
+
+def _meta(resource: Json) -> Json:
+    meta = resource.get("meta")
+    return meta if isinstance(meta, dict) else {}
 
 
 def _refers(said: Any, value: str) -> bool:
@@ -195,7 +208,7 @@ def server(port: int, held: Held, notifying: Notifying) -> ThreadingHTTPServer:
                 body = held.notification(numbers)
             status, errors = notifying.send(body)
             if status == 200:
-                return self._say(200, _outcome(f"the source was told of {len(numbers)} changes", errors))
+                return self._say(200, _outcome(f"changes that the source was told of: {len(numbers)}", errors))
             what = f"kept; the source answered {status or 'nothing'} and asks again at the next change"
             return self._say(502, _outcome(what, errors))
 

@@ -75,9 +75,11 @@ def train(
     if without and not json:
         typer.echo(f"left out: {_by_code(without)}; `sano runs --tenant {name} --json` names them")
     if run is not None and run.status != "completed":
-        raise Refused("run-not-completed", f"{run_id} is {run.status}: {run.reason_code}; see the training log")
+        what = _MORE if run.reason_code == "too-few-examples" else "docs/operations.md says under Training what to do"
+        raise Refused("run-not-completed", f"{run_id} is {run.status}: {run.reason_code}; {what}")
 
 
+_MORE = "approve more and see that consent is granted, or lower --min-training-examples by `sano tenant policy set`"
 _GONE = "the tenant is purged or being purged, and has none any more; `sano purges` shows how far it is"
 
 

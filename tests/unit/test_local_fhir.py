@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,19 @@ def test_a_bundle_that_is_posted_is_read_by_its_ids_and_said_in_one_notification
     found = client.get("/fhir/Consent", params={"patient": consent["patient"]["reference"]}).json()
     assert consent["id"] in [entry["resource"]["id"] for entry in found["entry"]]
     assert client.get("/fhir/Consent", params={"patient": "Patient/nobody"}).json()["entry"] == []
+
+
+def test_a_change_is_a_later_version_and_the_same_again_is_none(client: httpx.Client) -> None:
+    def put(text: str) -> dict[str, str]:
+        """What the server says of it, whatever a sender says there."""
+        client.put("/fhir/Communication/q1", json=message("q1", text, "asker"))
+        meta: dict[str, str] = client.get("/fhir/Communication/q1").json()["meta"]
+        return meta
+
+    first, again, changed = put("May I?"), put("May I?"), put("May she?")
+    assert again == first
+    assert int(changed["versionId"]) > int(first["versionId"]) == 1
+    assert datetime.fromisoformat(changed["lastUpdated"]) > datetime.fromisoformat(first["lastUpdated"])
 
 
 def test_what_the_source_did_not_take_is_said_and_it_can_ask_again(client: httpx.Client, told: list[Json]) -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from producers.commands.requests import activate
+from producers.queries import waiting
+from schemas.objects.state import RunState
 from schemas.objects.training import LeftOutExample
 from tenancy.tokens import TokenVerifier
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
@@ -79,6 +84,21 @@ def test_reads_have_a_json_shape_and_a_table(sano: Sano, parts: Parts) -> None:
     for command in (["adapters", "--tenant", "t1"], ["runs", "--tenant", "t1"]):
         assert first[:12] in sano(*command).stdout
     assert "reviewer-2" in sano("lineage", first).stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "what"), [("too-few-examples", "lower --min-training-examples"), ("training-diverged", "under Training")]
+)
+def test_a_training_that_was_waited_for_and_rejected_says_what_to_do(
+    sano: Sano, monkeypatch: pytest.MonkeyPatch, code: str, what: str
+) -> None:
+    async def rejected(*_: object, **__: object) -> RunState:
+        return RunState(status="rejected", reason_code=code, requested_at=datetime(2026, 1, 1, tzinfo=UTC))
+
+    monkeypatch.setattr(waiting, "run_ended", rejected)
+    line = error_line(sano("train", "--tenant", "t1", "--wait"), 1)
+    assert f"is rejected: {code}; " in line
+    assert what in line
 
 
 def test_what_a_run_left_out_is_counted_in_the_table_and_named_in_json(sano: Sano, parts: Parts) -> None:
