@@ -40,9 +40,12 @@ class NoBundle(Exception):
 
 @dataclass
 class Held:
-    """Resources by ``Type/id``, None for a deleted one; ``events``: what each change was about, from number 1 on."""
+    """Resources by ``Type/id``, None for a deleted one, whose last version is among the ``histories``; ``events``: what
+    each change was about, from number 1 on.
+    """
 
     resources: dict[str, Json | None] = field(default_factory=dict)
+    histories: dict[str, Json] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
     turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -57,11 +60,11 @@ class Held:
         asked = [entry.get("request") or {} for entry in entries if "resource" not in entry]
         deleted = [str(request.get("url")) for request in asked if request.get("method") == "DELETE"]
         for name in deleted:
-            self.resources[name] = None
+            self._end(name)
         return self._took([*names, *deleted])
 
     def delete(self, name: str) -> range:
-        self.resources[name] = None
+        self._end(name)
         return self._took([name])
 
     def search(self, kind: str, parameters: Sequence[tuple[str, str]]) -> Json:
@@ -94,6 +97,12 @@ class Held:
             version = {"versionId": str(self.events.count(name) + 1), "lastUpdated": datetime.now(UTC).isoformat()}
             self.resources[name] = {**resource, "meta": {**_meta(resource), **version}}
         return name
+
+    def _end(self, name: str) -> None:
+        if (last := self.resources.get(name)) is not None:
+            gone = {"request": {"method": "DELETE"}, "response": {"lastModified": datetime.now(UTC).isoformat()}}
+            self.histories[name] = {"resourceType": "Bundle", "type": "history", "entry": [gone, {"resource": last}]}
+        self.resources[name] = None
 
     def _took(self, names: Sequence[str]) -> range:
         first = len(self.events) + 1
@@ -164,6 +173,9 @@ def server(port: int, held: Held, notifying: Notifying) -> ThreadingHTTPServer:
                         min(len(held.events), int(asked.get("eventsUntilNumber", len(held.events)))) + 1,
                     )
                     return self._say(200, held.notification(numbers, "query-event"))
+                if name.endswith("/_history"):
+                    history = held.histories.get(name.removesuffix("/_history"))
+                    return self._say(200 if history else 404, history or _outcome("none"))
                 if query:
                     return self._say(200, held.search(name, parse_qsl(query)))
                 found = held.resources.get(name)

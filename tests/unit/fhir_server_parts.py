@@ -38,6 +38,7 @@ class Ehr:
     needs_token: bool = False
     status: int | None = None
     unsearched: frozenset[str] = frozenset()
+    histories: dict[str, Json] = field(default_factory=dict)
 
     def put(self, *resources: Json) -> None:
         for resource in resources:
@@ -66,12 +67,14 @@ class Ehr:
             first, last = int(said["eventsSinceNumber"]), int(said["eventsUntilNumber"])
             held = {number: focus for number, focus in self.events.items() if first <= number <= last}
             return httpx.Response(200, json=notification(held, kind="query-event"))
+        if path.endswith("/_history"):
+            return httpx.Response(200, json=self.histories[path]) if path in self.histories else httpx.Response(404)
         if query and path in self.unsearched:
             return httpx.Response(403)
         if query:
             name, value = next((name, values[0]) for name, values in parse_qs(query).items())
             found = [
-                one for one in self.resources.values() if one["resourceType"] == path and _matches(one, name, value)
+                one for one in self.resources.values() if one.get("resourceType") == path and _matches(one, name, value)
             ]
             return httpx.Response(200, json=_page(found, url))
         if path not in self.resources:

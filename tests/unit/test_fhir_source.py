@@ -23,7 +23,7 @@ from producers.sources.fhir.server import FhirServer
 from producers.sources.fhir.settings import FhirSettings
 from producers.sources.fhir.smart import NotAuthorized, read_client_key
 from schemas.bus.envelope import Event
-from schemas.bus.events import ExampleProposed
+from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleProposed
 from schemas.bus.outcome import Outcome
 from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
@@ -213,6 +213,31 @@ async def test_what_was_deleted_withdraws_its_example_and_a_deleted_consent_is_s
     proposed, withdrawn = source.bus.events
     assert withdrawn.data.example_id == proposed.data.example_id
     assert withdrawn.type == "sano.example.withdrawn"
+
+
+@pytest.mark.parametrize(("other", "word"), [(None, "consent.revoked"), ("permit", "consent.granted")])
+async def test_a_consent_that_was_deleted_is_inactive_where_the_server_keeps_its_history(
+    other: str | None, word: str
+) -> None:
+    source = Source(ehr())
+    await source.send(notification({1: ["Consent/c1"]}))
+    source.ehr.resources["Consent/c1"] = {}
+    deleted = {"request": {"method": "DELETE"}, "response": {"lastModified": "2026-03-01T08:00:00Z"}}
+    source.ehr.histories["Consent/c1/_history"] = {"entry": [deleted, {"resource": consent()}]}
+    if other is not None:
+        source.ehr.put(consent(provision(other), "c2"))
+    for _ in range(2):
+        answer = await source.send(notification({2: ["Consent/c1"]}))
+        assert (answer.status_code, reasons(answer)) == (200, ["taken"])
+    granted, *again = source.bus.events
+    assert granted.type == "sano.consent.granted"
+    assert {event.type for event in again} == {f"sano.{word}"}
+    assert len({event.id for event in again}) == 1, "the same word, however often it comes"
+    assert isinstance(granted.data, ConsentGranted)
+    for event in again:
+        assert isinstance(event.data, ConsentGranted | ConsentRevoked)
+        assert event.data.consent_id == granted.data.consent_id
+        assert event.data.version > granted.data.version
 
 
 async def test_a_bad_resource_is_refused_in_the_answer_without_its_text_and_the_others_go_on() -> None:

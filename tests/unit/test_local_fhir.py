@@ -178,6 +178,9 @@ def test_what_is_deleted_is_gone_and_said_and_what_is_no_resource_is_refused(
     client.post("/fhir", json=message("q1", "May I?", "asker"))
     assert client.delete("/fhir/Communication/q1").status_code == 200
     assert client.get("/fhir/Communication/q1").status_code == 410
+    gone, last = client.get("/fhir/Communication/q1/_history").json()["entry"]
+    assert (gone["request"]["method"], last["resource"]["id"]) == ("DELETE", "q1")
+    assert client.get("/fhir/Communication/q2/_history").status_code == 404
     assert about(told[1]) == {2: ("Communication/q1",)}
     assert client.get("/fhir/Communication/q2").status_code == 404
     for body, media in (("[1]", MEDIA), ("{", MEDIA), ('{"resourceType": "Patient"}', {"Content-Type": "text/plain"})):

@@ -176,11 +176,21 @@ class _Look:
     async def _held(self, name: str) -> Held:
         held = self.resources.get(name)
         if held is None:
-            self._add(await self.server.read(name), name.partition("/")[0])
+            self._add(await self._read(name), name.partition("/")[0])
             held = self.resources.get(name)
         if held is None:
             raise Refused("not-there", "refused: the server has something else under its name")
         return held
+
+    async def _read(self, name: str) -> Any:
+        """A Consent that the server deleted is read from its history, inactive since then: it says whose it was."""
+        try:
+            return await self.server.read(name)
+        except Deleted:
+            ended = await self.server.before_deletion(name) if name.startswith("Consent/") else None
+            if ended is None:
+                raise
+            return {**ended, "status": "inactive"}
 
     async def _thread(self, held: Held) -> None:
         mapping = self.mapping.communication

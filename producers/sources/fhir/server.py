@@ -52,6 +52,24 @@ class FhirServer:
             raise Refused("not-there", f"refused: {kind}: the server has something else under its name")
         return answer
 
+    async def before_deletion(self, name: str) -> dict[str, Any] | None:
+        """A deleted resource as it last was, with the time of its deletion as its own; None where the server keeps no
+        history. ``name`` was read before. Raises :class:`Transient`.
+        """
+        status, answer = await self._get(f"{self.base_url}/{name}/_history")
+        if status in NO_OPERATION or status in (httpx.codes.FORBIDDEN, GONE):
+            return None
+        if status != httpx.codes.OK or not isinstance(answer, dict):
+            raise ServerUnavailable(f"the FHIR server does not give a resource's history (status {status})")
+        entries = [entry for entry in answer.get("entry") or [] if isinstance(entry, dict)]
+        versions = [entry["resource"] for entry in entries if isinstance(entry.get("resource"), dict)]
+        if not versions or f"{versions[0].get('resourceType')}/{versions[0].get('id')}" != name:
+            return None
+        said, meta = [entry.get("response") for entry in entries if "resource" not in entry], versions[0].get("meta")
+        ends = [one["lastModified"] for one in said if isinstance(one, dict) and one.get("lastModified")]
+        known = meta if isinstance(meta, dict) else {}
+        return {**versions[0], "meta": {**known, "lastUpdated": ends[0]} if ends else known}
+
     async def search(self, kind: str, parameters: Mapping[str, str]) -> list[Any]:
         """Every resource of this type that the search finds, page by page. Raises :class:`NoSearch` and Transient."""
         url = f"{self.base_url}/{kind}?{urlencode(parameters)}"
