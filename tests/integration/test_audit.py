@@ -32,6 +32,8 @@ from tests.fixtures.platform import Platform, eventually
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 TENANT = TenantId("audited")
+PAUSE = 1.0
+"""Between two looks at the whole log, which are dozens of requests."""
 ONE_STEP = Hyperparameters(r=8, max_steps=1, per_device_train_batch_size=2, heldout_fraction=0.0)
 
 
@@ -48,7 +50,7 @@ async def log_with(tenancy: Tenancy, kind: str, count: int = 1) -> AuditCopy:
         copy = await read_copy(tenancy, TENANT)
         return copy if sum(entry.kind == kind for entry in entries_of(copy)) >= count else None
 
-    return await eventually(entered, f"{kind} was entered")
+    return await eventually(entered, f"{kind} was entered", pause=PAUSE)
 
 
 def sano(platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -115,7 +117,7 @@ async def test_a_tenants_life_is_entered_once_holds_after_the_purge_and_shows_ev
     async def signed() -> bool | None:
         return verify_copy(await read_copy(tenancy, TENANT), trusted).signed_entries >= completed.seq or None
 
-    await eventually(signed, "the purge was signed without waiting for the keeper")
+    await eventually(signed, "the purge was signed without waiting for the keeper", pause=PAUSE)
 
     # A replay after the purge is refused, and that is entered.
     before = len(entries_of(await read_copy(tenancy, TENANT)))
@@ -125,7 +127,7 @@ async def test_a_tenants_life_is_entered_once_holds_after_the_purge_and_shows_ev
         late = entries_of(await read_copy(tenancy, TENANT))[before:]
         return [entry.facts for entry in late if entry.facts.get("replay_id") == "replay-1"] or None
 
-    (facts,) = await eventually(refused, "the refusal of the replay was entered")
+    (facts,) = await eventually(refused, "the refusal of the replay was entered", pause=PAUSE)
     assert (facts["outcome"], facts["event_type"]) == ("REFUSED_PURGED", "sano.example.approved")
     assert [v.key async for v in tenancy.objects.versions(object_keys.tenant_prefix(TENANT))] == []
 
