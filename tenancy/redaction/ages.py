@@ -11,7 +11,7 @@ from tenancy.redaction.labelled import Found
 _AGE_UNIT = (
     r"(?:y\.?/?o\.?(?:\b|[mf]\b)|y\.\s?o\.|yo[mf]?\b|y/o[mf]?\b|yrs?\.?[\s-]?(?:old|of\sage)|"
     r"years?[\s-]?(?:old|of\sage|young)|y-o\b|yr[\s-]old|year[\s-]old\w*|yr-?o\b|yrold|yearold|"
-    r"yro\b)"
+    r"yro\b|(?:yrs?|years)\b(?!\s(?:ago|later|of\s(?!age)|follow|experience|data|in\s)))"
 )
 _OLD = r"(?:9\d|1[0-2]\d)"
 _AGE = re.compile(rf"(?<![\w.,/<>≥≤=+-])(?P<age>{_OLD})\s?-?\s?{_AGE_UNIT}", re.IGNORECASE)
@@ -30,15 +30,15 @@ _AGE_SEX = re.compile(
     re.IGNORECASE,
 )
 _AGE_LABEL_SURE = re.compile(
-    rf"(?<![^\W_])(?:age[ds]?|turned|turning|turns)\s?(?:[:=]|is|was|of|about|"
-    rf"approx\.?)?\s?(?P<age>{_OLD})(?![\w./%]|\s?(?:and\s(?:over|older|above|up)|or\s(?:over|"
+    rf"(?<![^\W_])(?:age[ds]?|aet(?:at)?\.?|turn(?:ed|ing|s)?)(?:\s?/\s?sex|\s?\((?:in\s)?y\w{{1,4}}\))?\s?(?:[:=-]|is|was|of|about|"
+    rf"approx\.?)?\s?(?P<age>{_OLD})(?![\w./%]|\s?(?:deg|°|and\s(?:over|older|above|up)|or\s(?:over|"
     rf"older|above)|\+))",
     re.IGNORECASE,
 )
 _AGE_OF_SOMEBODY = re.compile(
     rf"(?:\]|\b(?:he|she|they|who|pt|patient|mom|mother|dad|father|wife|husband|grand\w{{2,7}}|gentleman|lady|woman|man))"
     rf"(?:\s(?:is|was|are|turns|turned)|'s|,)\s(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<age>{_OLD})"
-    r"(?=\s(?:and|but|w/|with|who|now|lives|years|yrs|on)\b|\s?[,.;?!)](?!\d)|\s?$)|\]\s\((?:[A-Za-z]{3,12},\s)?(?P<bracketed>"
+    r"(?=\s(?:and|but|w/|with|who|when|now|lives|years|yrs|on|at\sthe\stime)\b|\s?[,.;?!)](?!\d)|\s?$)|\]\.?\s\((?:[A-Za-z]{3,12},\s)?(?P<bracketed>"
     rf"{_OLD})(?=\)|,\s?[mf]\b)",
     re.IGNORECASE,
 )
@@ -59,10 +59,30 @@ _OLD_IN_WORDS = (
 )
 _AGE_IN_WORDS = re.compile(
     rf"(?<!\w)(?P<age>{_OLD_IN_WORDS})(?=[\s-]?(?:yo\b|y/o|y\.o|yrs?[\s-](?:old|of)|[\s-]years?\s(?:of\sage|young)))|"
-    rf"(?<!\w)(?:he|she|they|pt|patient|mom|mother|dad|father|who|grand\w{{2,7}})(?:\s(?:is|was|turn(?:s|ed))|'s)\s"
+    rf"(?<!\w)(?:he|she|they|pt|patient|mom|mum|mother|dad|father|wife|husband|sister|brother|aunt|uncle|man|woman|lady|who|grand\w{{2,7}})(?:\s(?:is|was|turn(?:s|ed))|'s)\s"
     rf"(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<alone>{_OLD_IN_WORDS})(?=\s(?:and|but|with|who|now|w/)|\s?[,.;?!)]|\s?$)",
     re.IGNORECASE,
 )
+_ANY_OLD = rf"(?>{_OLD}|{_OLD_IN_WORDS})"
+_NO_MEASURE = r"(?![\w/%-]|\.\d|\s?(?:mg|kg|kilos?|lbs?|mm|cm|ml|units?|bpm|days?|percent|on\s(?:ra|\d)|%))"
+_SOMEBODY = (
+    r"(?:man|woman|lady|gentleman|male|female|patient|pt|person|resident|farmer|widow(?:er)?|veteran|nun|priest)"
+)
+_AGE_ASIDE = re.compile(
+    rf"(?<!\w){_SOMEBODY}\sof\s(?P<of>{_ANY_OLD}){_NO_MEASURE}|"
+    rf"(?<!\w)(?:lady|gentleman|man|woman|male|female),?\s(?P<beside>{_OLD}){_NO_MEASURE}|"
+    rf"(?<!\w)(?:died|dead|passed\saway|passed|lived|diagnosed)\s(?:at|to|until|aged)\s(?P<last>{_ANY_OLD}){_NO_MEASURE}|"
+    rf"(?<!\w)(?:he|she|they|who|pt|patient)(?:'ll|\swill)\sbe\s(?P<soon>{_ANY_OLD})(?=\s(?:in|on|next|this|by|soon)\b|\s?[.,;?!)]|\s?$)|"
+    rf"(?:^|[.;:\n]\s{{0,2}})(?P<begins>{_ANY_OLD})(?=,?\s(?:(?:and|but|very|quite|previously|otherwise|still)\s){{0,2}}"
+    r"(?:independent|frail|fit|well|spry|active|demented|bed-?bound|ambulatory|mobile|sharp|full\scode|dnr|dni|lives|living)\b)|"
+    rf"(?<![\w.,/-])(?P<about>{_OLD})(?=-?\s?(?:ish|something)\b(?!\sdeg))|"
+    rf"(?<!\w)comma\s(?P<spoken>{_OLD_IN_WORDS})\scomma(?!\w)|"
+    rf"(?<!\w)aged\s\d{{2,3}}\s(?:and|&)\s(?P<second>{_OLD}){_NO_MEASURE}|"
+    r"(?<!\w)(?P<feast>(?:9\dth|9[123](?:st|nd|rd)|1[0-2]\d(?:st|nd|rd|th))\sbirthday)(?!\w)",
+    re.IGNORECASE,
+)
+_GLUED = re.compile(rf"(?<![\w.,/-])(?P<age>{_OLD})/?[MF](?![\w/])|(?<!\w)[MF]/(?P<after>{_OLD})(?![\w/.%])")
+_TEMPERATURE = re.compile(r"temp|fever|febrile|hypotherm|degree|tmax|\bt\b", re.IGNORECASE)
 _TURNED = re.compile(rf"(?<!\w)(?:aged?|turned|turning|turns)\s(?P<age>{_OLD_IN_WORDS})(?!\w)", re.IGNORECASE)
 _AT_AN_AGE = re.compile(rf"(?<!\w)at\s(?P<age>{_OLD})(?=,?\s(?:she|he|they|his|her)\b)", re.IGNORECASE)
 _AGE_WORDS = re.compile(
@@ -91,6 +111,9 @@ def find(text: str) -> Iterator[Found]:
             ):
                 continue
             yield match.start("age"), match.end("age"), T.AGE
+    for match in _GLUED.finditer(text):
+        if not _TEMPERATURE.search(text, max(0, match.start() - 24), match.start()):
+            yield *match.span(match.lastgroup or 0), T.AGE
     for pattern in (
         _AGE_DECADE,
         _AGE_OF_THE_OLD,
@@ -99,6 +122,7 @@ def find(text: str) -> Iterator[Found]:
         _AGE_IN_WORDS,
         _AGE_OF_PATIENT,
         _TURNED,
+        _AGE_ASIDE,
         _AT_AN_AGE,
     ):
         for match in pattern.finditer(text):

@@ -28,16 +28,21 @@ _ISO = re.compile(
     r"(?<![\w-])(?:19|20)\d\d-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?(?:[T ]\d{1,2}:\d{2}\S{0,12}+)?(?![\w-])"
 )
 _MONTH_DAY = re.compile(
-    rf"(?<![^\W\d_])(?:{_MONTH})[\s,-]{{0,3}}(?:the\s)?{_DAY}(?![\d%]|:\d)(?!\s?(?:mg|mcg|ml|"
+    rf"(?<![^\W\d_])(?:{_MONTH})[\s,/-]{{0,3}}(?:the\s)?{_DAY}(?![\d%]|:\d)(?!\s?(?:mg|mcg|ml|"
     rf"units|weeks|wks|yo\b|y/o|year|-\s?(?:day|week|wk|month|year|drug|dose|fold|point)))"
-    rf"(?:(?:\s?(?:-|to|through|thru|and|&)\s?){_DAY}(?!\w))?(?:[\s,-]{{0,3}}(?:of\s)?{_YEAR}(?![\w/%]))?{_TIME}",
+    rf"(?:(?:\s?(?:-|to|through|thru|and|&)\s?){_DAY}(?!\w))?(?:[\s,/-]{{0,3}}(?:of\s)?{_YEAR}(?![\w/%]))?{_TIME}",
     re.IGNORECASE,
 )
 _DAY_MONTH = re.compile(
-    rf"(?<![\w./])(?<!\d-)(?:the\s)?{_DAY}[\s-]{{0,2}}(?:of\s|day\sof\s)?(?:{_MONTH})(?![^\W\d_])(?:[\s,"
+    rf"(?<![\w./])(?<!\d-)(?:the\s)?{_DAY}[\s/.-]{{0,2}}(?:of\s|day\sof\s)?(?:{_MONTH})(?![^\W\d_])(?:[\s,/"
     rf"-]{{0,3}}{_YEAR}(?![\w/%]))?{_TIME}",
     re.IGNORECASE,
 )
+_TO_DAY_MONTH = re.compile(
+    rf"(?<![\w./-])(?P<day>{_DAY})\s?(?:-|to|until|through|and|&)\s?(?={_DAY}\s?(?:of\s)?(?:{_MONTH})(?![^\W\d_]))",
+    re.IGNORECASE,
+)
+"""The first day of ``14th to 16th May``."""
 _MONTH_ABROAD = (
     r"(?:janvier|f[ée]vrier|mars|avril|mai|juin|juillet|ao[ûu]t|septembre|octobre|novembre|d[ée]cembre|enero|febrero|marzo|"
     r"abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre|januar|februar|märz|maerz|juni|juli|oktober|"
@@ -52,32 +57,45 @@ _MONTH_YEAR = re.compile(
     rf"(?<![^\W\d_])(?:{_MONTH})[\s,'/-]{{0,3}}(?:of\s)?(?:(?:19|20)\d\d|'\d\d)(?!\w)", re.IGNORECASE
 )
 _MONTH_ALONE = re.compile(
-    rf"(?<!\w)(?:in|since|last|this|next|early|late|mid|until|till|til|by|during|of|from|end "
-    rf"of|beginning of|started|around|before|after|thru|through|back in|every)[\s-]"
-    rf"(?:early\s|late\s|mid[\s-])?(?P<month>{_MONTH})(?![^\W_])(?!\s(?:be|have|need|also|not|"
+    rf"(?<!\w)(?:(?:in|since|last|this|next|until|till|til|by|during|of|from|end of|beginning of|started|around|before|"
+    rf"after|thru|through|back in|every)[\s-]|(?=early|late|mid))(?P<month>(?:(?:early|late|mid)[\s-])?{_MONTH})"
+    rf"(?![^\W_])(?!\s(?:be|have|need|also|not|"
     rf"cause|help|benefit|increase|worsen|occur|require|show|present|indicate|use|respond)\b)",
     re.IGNORECASE,
 )
 _MONTH_PAIR = re.compile(
     rf"(?<!\w)(?:{_MONTH_FULL})\s?(?:-|to|through|and|or)\s?(?:{_MONTH_FULL})(?!\w)", re.IGNORECASE
 )
+_MONTH_NAMED = re.compile(
+    r"(?<![^\W_])(?:(?i:january|february|july|september|october|november|december)s?|April|June|August|Feb|Aug|Sept|Nov)(?!\w|-)|"
+    r"(?<=[a-z,] )(?:March|May)(?![\w-]|\s(?:fracture|foot|ha?emoglobinuria))"
+)
+"""A month that nothing else is called, and one that is a verb too where a capital makes it none: ``her March scan``."""
+_MONTH_CUED = re.compile(
+    rf"(?<!\w)(?:lmp|edd|edc|due|visit|appt|seen|admitted|discharged|surgery|shot|vaccin\w+|vaccine|dob|born|labs?|mri|ct|echo|planned|"
+    rf"scheduled|booked)\s(?P<cued>{_MONTH})(?![^\W_])(?!\s(?:be|have|need))|"
+    rf"(?<![^\W_])(?P<before>{_MONTH})(?=\s(?:echo|ct|mri|labs?|cxr|a1c|visit|appt|scan|admission|colonoscopy|biopsy|cath|pap|note)\b|:\s)",
+    re.IGNORECASE,
+)
 _NUMERIC_MONTH_YEAR = re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d(?![\w/-])")
 _SEASON = re.compile(r"(?<!\w)(?:spring|summer|fall|autumn|winter)\s(?:of\s)?(?:19|20)\d\d(?!\w)", re.IGNORECASE)
 _HOLIDAY = re.compile(
     r"(?<!\w)(?:(?:christmas|x-?mas)(?:\s(?:eve|day))?|thanksgiving(?:\sday)?|halloween|"
     r"easter(?:\s(?:sunday|monday))?|eid(?:\sal-(?:fitr|adha))?|st\.?\spatrick'?s\sday|anzac\sday|canada\sday|australia\sday|"
-    r"waitangi\sday|bastille\sday|guy\sfawkes|(?:queen|king)'s\sbirthday|martin\sluther\sking\sday|juneteenth|mardi\sgras|ash\swednesday|"
+    r"waitangi\sday|election\sday|melbourne\scup\sday|pancake\sday|shrove\stuesday|bonfire\snight|hogmanay|"
+    r"midsummer(?:'s\s(?:eve|day))?|bastille\sday|guy\sfawkes|(?:queen|king)'s\sbirthday|martin\sluther\sking\sday|juneteenth|mardi\sgras|ash\swednesday|"
     r"lunar\snew\syear|chinese\snew\syear|bank\sholiday|new\syears?(?:'s)?\s(?:eve|day)|memorial\sday|"
-    r"labor\sday|independence\sday|veterans?'?\sday|valentine'?s?(?:\sday)?|mother'?s\sday|"
+    r"labou?r\sday|independence\sday|veterans?'?\sday|valentine'?s?(?:\sday)?|mother'?s\sday|"
     r"father'?s\sday|mlk\sday|presidents'?\sday|columbus\sday|good\sfriday|boxing\sday|"
     r"diwali|hanukkah|yom\skippur|rosh\shashanah|passover|cinco\sde\smayo)(?!\w)(?!\s(?:tree|"
-    r"disease|factor|pattern|virus))(?:\s(?:of\s)?(?:19|20)\d\d)?",
+    r"disease|factor|pattern|virus))(?:\sweekend)?(?:\s(?:of\s)?(?:19|20)\d\d)?",
     re.IGNORECASE,
 )
 _ORDINAL = re.compile(
-    r"(?<!\w)(?:on|since|until|till|by|from|before|after|of|due|scheduled|appt|appointment|"
-    rf"{WEEKDAY}|"
-    r"for)\sthe\s(?P<day>(?:[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st)))(?=\s*(?:[.,"
+    r"(?<!\w)(?:(?:on|since|until|till|by|from|before|after|of|due|scheduled|appt|appointment|for|"
+    r"(?:moved|pushed|bumped|postponed|delayed|rescheduled)(?:\sback)?\sto)\sthe\s|"
+    rf"{WEEKDAY}\s(?:the\s)?|(?:on|since|until|till|due|booked(?:\sfor)?|scheduled|appt|seen|admitted)\s(?![123][snr]))"
+    r"(?P<day>[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st))(?=\s*(?:[.,"
     r";:?!)]|$|\s(?:and|but|for|with|to|at|she|he|they|pt|patient|when|because|after|before|"
     r"or|of\s(?:this|last|next|the)\smonth|was|had|in)\b))",
     re.IGNORECASE,
@@ -95,7 +113,8 @@ _LABELLED = re.compile(
     r"injury)|birth\s?-?date|birthday|b-?day|born(?:\son)?|dos|doa|dod|doi|date|dated|"
     r"d\.o\.s\.)"
     r"[\s:#=-]{0,3}(?:is\s|was\s|of\s|on\s)?(?P<date>\d{1,2}[-/. ]{1,2}\d{1,2}(?:[-/. ]{1,"
-    r"2}\d{2,4})?|\d{6}|\d{8}|(?:0?[1-9]|1[0-2])(?:[0-2]\d|3[01])\d\d)(?![\w/])",
+    r"2}\d{2,4})?|\d{6}|\d{8}|(?:0?[1-9]|1[0-2])(?:[0-2]\d|3[01])\d\d|"
+    rf"(?:{_MONTH})[\s-]\d\d)(?![\w/])",
     re.IGNORECASE,
 )
 _IN_LIST = re.compile(r"\s?(?:,\s?(?:and\s)?|and\s|&\s?)(?=\d)")
@@ -109,9 +128,9 @@ _CUE = re.compile(
     r"around|approx|scheduled|rescheduled|"
     r"transferred|intubated|extubated|placed|removed|implanted|fell|fall|injury|injured|died|"
     r"expired|delivered|onset|eff|effective|exp|vaccin\w+|shot|dose\sgiven|given|called|"
-    r"received|sent|filled|refilled|picked\sup|colonoscopy|egd|pap|mammo\w*|"
+    r"received|sent|filled|refilled|picked\sup|w/[ce]|period|colonoscopy|egd|pap|mammo\w*|"
     r"note|notes|clinic|er|ed|hospital|rx|as\sof|until|post-?op|postop|s/p)[\s:=(,.]{0,"
-    r"3}(?:the\s|on\s|was\s|is\s|for\s|date\s|both\s)?|\][ ]|[(~]|\bpt\s|"
+    r"3}(?:the\s|on\s|of\s|was\s|is\s|for\s|date\s|both\s)?|\][ ]|[(~]|\bpt\s|"
     r"\b(?:dx'?d?|diagnosed|hospitali[sz]ed|relapsed|transplant|cath|stroke|mi|pe|dvt)\s(?:on\s)?)$",
     re.IGNORECASE,
 )
@@ -143,7 +162,7 @@ _NOT_AFTER = re.compile(
     r"mg|mcg|ml|cc|mm|cm|kg|lbs?|g/|units?|iu|hours?|hrs?|h\b|min|days?\b|d\b|weeks?|wks?|"
     r"months?|mos?\b|years?|yrs?|yo\b|y/o|times|x\s?\d|x/|doses?|cups?|tsp|tbsp|inch|packs?|"
     r"ppd|beers?|drinks?|cigs?|"
-    r"bottles|cultures|sets?|criteria|points?|positive|nodes|ribs?|leaflets?|visits?|reps|"
+    r"bottles|cultures|sets?|criteria|points?|positive|nodes|ribs?|leaflets?|visits|reps|"
     r"in\sall|in\sthe\s(?:upper|lower|left|right)|bilat|throughout|upper|lower|le\b|ue\b|"
     r"intact|pulses|edema|symmetric|brisk|"
     r"sirs|jones|duke|beta|vision|severity|intensity|headache|(?:chest|back|abd\w*)\spain|split|chance|"
@@ -155,9 +174,12 @@ _NOT_AFTER = re.compile(
 _EXAM_AFTER = re.compile(
     r"\s(?:echo|ct|mri|pet|labs?|us|ultrasound|x-?ray|cxr|a1c|ekg|ecg|eeg|note|visit|appt|appointment|clinic|colonoscopy|egd|"
     r"biopsy|bx|path|pap|mammo\w*|scan|cath|dexa|cbc|bmp|cmp|surgery|admission|discharge|procedure|infusion|refill|"
-    r"am|pm|at\snoon|at\smidnight|around\s(?:\d|noon|midnight)|@\s?\d|(?:at\s)?(?:\d{1,2}:\d\d|\d{1,2}\s?[ap]m|[01]\d{3}|2[0-3]\d\d))\b",
+    r"am|pm|at\snoon|at\smidnight|around\s(?:\d{1,2}|noon|midnight)|@\s?\d{1,4}|(?:at\s)?(?:\d{1,2}:\d\d|\d{1,2}\s?[ap]m|[01]\d{3}|2[0-3]\d\d))\b",
     re.IGNORECASE,
 )
+_HEADS_A_LINE = re.compile(r"(?:^|[.;]\s)\Z", re.MULTILINE)
+_DURATION = re.compile(r"(?:7|12)\s(?:ago|after|post|of|hx|history|course|later|f/?u|follow)\b", re.IGNORECASE)
+"""``6/12 after``: six months, ``3/7 of``: three days, as Britain writes them."""
 _UNIT_AFTER = re.compile(r"\s?(?:mg|mcg|ml|units?|%|mm|cm|kg|hours?|days|weeks|months|tabs?)\b", re.IGNORECASE)
 _SCORE = re.compile(
     r"\b(?:mmse|moca|slums|bims|phq|gad|gcs|epds|audit|cows|ciwa|nihss|sofa|braden|mini-?mental|glasgow|scored?|scores|"
@@ -198,12 +220,16 @@ def find(text: str) -> Iterator[Found]:
         _SEASON,
         _HOLIDAY,
         _MONTH_PAIR,
+        _MONTH_NAMED,
     ):
         for match in pattern.finditer(text):
             if not _is_word_may_or_march(match.group()):
                 yield match.start(), match.end(), T.DATE
-    for match in _MONTH_ALONE.finditer(text):
-        yield match.start("month"), match.end("month"), T.DATE
+    for pattern in (_MONTH_ALONE, _MONTH_CUED):
+        for match in pattern.finditer(text):
+            yield *match.span(match.lastgroup or 0), T.DATE
+    for match in _TO_DAY_MONTH.finditer(text):
+        yield match.start("day"), match.end("day"), T.DATE
     for match in _ORDINAL.finditer(text):
         yield match.start("day"), match.end("day"), T.DATE
     for match in _ORDINAL_OF.finditer(text):
@@ -276,6 +302,9 @@ def _two_parts(text: str) -> Iterator[Found]:
             ):
                 continue
             cued = _CUE.search(before) is not None or _EXAM_AFTER.match(text, match.end()) is not None
+            if not cued and _DURATION.match(text, match.start("b")):
+                continue
+            cued = cued or (_HEADS_A_LINE.search(before) is not None and text[match.end() : match.end() + 2] == ": ")
             # A score is no greater than its scale: what is greater is a day of a month, or a dose, which is seen above.
             is_score = a <= b and match["b"] in _SCALES and (b <= 12 or _SCORE.search(before) is not None)
             is_apgar = (a, b) in _APGARS and ((a, b) == (6, 9) or _NEWBORN.search(text) is not None)
@@ -297,7 +326,7 @@ def _two_parts(text: str) -> Iterator[Found]:
         r"(?<![\w./-])(\d{1,2}/\d{1,2})\s?(?:-|to|thru|through)\s?(\d{1,2}/\d{1,2})(?:/\d{2,4})?(?![\w/%])", text
     ):
         parts = [tuple(map(int, part.split("/"))) for part in match.groups()]
-        valid = all(1 <= month <= 12 and 1 <= day <= 31 for month, day in parts)
+        valid = all(1 <= min(part) <= 12 and 1 <= max(part) <= 31 for part in parts)
         before = text[max(0, match.start() - 32) : match.start()]
         if valid and not _NOT_AFTER.match(text, match.end()) and not _NOT_BEFORE.search(before):
             yield match.start(), match.end(), T.DATE

@@ -27,7 +27,7 @@ _LABELS = (
         T.SSN,
         True,
         r"national\s?insurance(?:\s?(?:number|no\.?|num|#))?|last\s(?:4|four)|ssn\d?|s\.s\.n\.?|ss\s?#|soc(?:ial)?\.?\s?sec(?:urity)?\.?(?:\s?(?:number|no\.?|num|"
-        r"#))?|social\s?#?|sin\s?#|tin\s?#|itin",
+        r"#))?|social\s?#?|sin\s?#|tin\s?#|itin|tfn|ppsn?",
     ),
     Label(
         T.MRN,
@@ -38,12 +38,12 @@ _LABELS = (
         r"(?:pt|pat|patient)'?s?\.?\s?(?:#|no\b\.?|number|num\b|id\b|identifier)|"
         r"pid|emr\s?(?:#|id\b|no\b\.?|number)|ehr\s?(?:#|id\b|no\b\.?|number)|epic\s?(?:#|id\b|"
         r"mrn)|unit\s?(?:number|no\b\.?|#)|nhs\s?(?:#|no\b\.?|number)|e?mpi|record\s?(?:#|no\b\.?|"
-        r"number|id\b)|medrec|hrn|umrn",
+        r"number|id\b)|medrec|hrn|umrn|chi\s(?:#|no\b\.?|number)|ihi",
     ),
     Label(
         T.PLAN,
         True,
-        r"mbi|hicn?|(?:health|insurance|medical|benefits?)\s?card|member\s?(?:ship)?\s?(?:#|no\b\.?|number|num\b|id\b)|mem\s?(?:id|#)|memid|"
+        r"mbi|hicn?|phn|ramq|(?:health|insurance|medical|benefits?)\s?card|member\s?(?:ship)?\s?(?:#|no\b\.?|number|num\b|id\b)|mem\s?(?:id|#)|memid|"
         r"subscriber(?:\s?(?:#|no\b\.?|number|num\b|id\b))?|sub\s?id|policy\s?(?:#|no\b\.?|number|"
         r"num\b|id\b)|"
         r"(?:health\s?)?plan\s?(?:#|no\b\.?|number|num\b|id\b)|ins(?:urance|ur)?\.?\s?(?:#|"
@@ -146,7 +146,7 @@ _LABELS = (
         False,
         r"job|dictation|box|unit|booking|record|order|encounter|enc|visit|case|ref|reference|ticket|confirmation|study|trial|specimen|"
         r"sample|requisition|req|report|incident|slide|film|file|id|code|donor|path|"
-        r"unique\s?(?:id|identifier)|identifier|numbers?|nos?\b\.?|num|nbr|#|key|pin|password|"
+        r"(?:wrist|id\s)band|unique\s?(?:id|identifier)|identifier|numbers?|nos?\b\.?|num|nbr|#|key|pin|password|"
         r"passcode|token|barcode",
     ),
     Label(T.MRN, False, r"mr|chart|record|med\s?#|(?:pt|patient)"),
@@ -198,10 +198,15 @@ _NO_MORE = re.compile(
     re.IGNORECASE,
 )
 _ROOM = re.compile(
-    r"(?<![^\W_])(?:(?:room|rm)\s?#?\s?(?P<room>[a-z]{0,4}-?\d{1,4}-?[a-z]?\d?)|(?:pt|patient)\s(?:is\s)?in\s(?!(?:19|20)\d\d\b)"
-    r"(?P<place>[a-z]-?\d{3}|\d{3,4}[a-z]?)|(?:bed|bay|ward|pod|cubicle)\s?#?\s?(?P<bed>\d{1,4}-?[a-z]|\d{2,4}))(?![\w/%])(?!\s?(?:rest|min|hours|"
-    r"days))",
-    re.IGNORECASE,
+    r"(?<![^\W\d_])(?:(?:room|rm)\s?#?\s?(?P<room>[a-z]{0,4}-?\d{1,4}-?[a-z]?\d?)|"
+    r"(?:pt|patient|lady|gentleman|man|woman|guy|girl|boy|kid|mom|resident|(?<=-1)\])\s(?:is\s)?in\s(?!(?:19|20)\d\d\b)"
+    r"(?P<place>[a-z]-?\d{3}|\d{3,4}[a-eg-rt-z]?)|"
+    r"(?:nurse|rn|aide|call\sbell|code\sblue|rapid\sresponse|next\sto)\s(?:in\s|for\s)?"
+    r"(?P<called>\d{3,4}[a-d]?|[a-z]-\d{3})|"
+    r"(?:bed|bay|ward|pod|cubicle)\s?#?\s?(?P<bed>\d{1,4}-?[a-z]|\d{2,4}))(?![\w/%])"
+    r"(?!\s?(?:rest|min|hours|days|m[lg]|mcg|units|patients))|"
+    r"^(?P<heads>\d{3}[a-d]?|[a-z]-\d{3})(?=:\s[^\W\d]|\s-\s|\s\[)|\bto\s(?P<moved>[a-z]-\d{3})(?!\w)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _PLATE = re.compile(
     r"\s{0,2}+(?:(?:is|#|:|no\.?|number)\s{0,2}+){0,2}+"

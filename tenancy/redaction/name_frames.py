@@ -72,6 +72,7 @@ _OBJECT = re.compile(
     rf"back|about\s(?:the|his|her|mr|mrs|ms)|from|in\sthe)\b)|[,.;:!?)]|\s(?:for|in|on|at|with|and|if|re|about|w/)\b|\s\d|$)",
     _I,
 )
+_SENT_HOME = re.compile(rf"\b(?:dc|d/c|send|sent|take|get|let|bring|drive)\s{_NAME}(?=\s(?:back\s)?home\b)", _I)
 _FROM_TOWN = re.compile(rf"(?:^|[.;\n]\s{{0,2}}){_NAME}\sfrom\s(?-i:[A-Z])", _I)
 _OF_DEPARTMENT = re.compile(rf"(?<![\w'-]){_NAME}\s(?:in|from|at|with|\()\s?(?:the\s)?(?:{_DEPARTMENT})(?!\w)", _I)
 _AGED = re.compile(rf"(?:^|[.;:!?\n]\s{{0,2}}|\b(?:re|for|on|with|consult|pt|patient)\s){_NAME},?\s(?={_AGE})", _I)
@@ -144,7 +145,7 @@ def find(text: str) -> Iterator[Found]:
             yield match.start("name"), match.end("name"), T.PERSON
     for match in signs.WORD.finditer(text):
         word = match.group().removesuffix("'s")
-        if _is_sure_surname(word) and not signs.EPONYM_AFTER.match(text, match.end()):
+        if (_is_sure_surname(word) or _is_double(word)) and not signs.EPONYM_AFTER.match(text, match.end()):
             yield match.start(), match.start() + len(word), T.PERSON
 
 
@@ -278,12 +279,25 @@ def _is_sure_surname(word: str) -> bool:
     )
 
 
+def _is_double(word: str) -> bool:
+    """Whether a word is two surnames, of which one at least is no word: ``ashdown-price``."""
+    parts = word.split("-")
+    return (
+        len(parts) == 2
+        and all(len(part) > 3 and words.is_surname(part) and not words.is_medical(part) for part in parts)
+        and not any(map(words.is_eponym, parts))
+        and not any(map(words.is_function_word, parts))
+        and not all(map(words.is_dictionary_word, parts))
+    )
+
+
 _FRAMES: tuple[tuple[re.Pattern[str], T, Callable[[str, re.Match[str]], bool]], ...] = (
     (_SUBJECT, T.PERSON, _capital_or(-8.2, -7.6)),
     (_SUBJECT_IS, T.PERSON, _capital_or(-6.9, -6.3)),
     (_OWNER, T.PERSON, _owns),
     (_INVERTED, T.PERSON, _at_least(-7.5)),
     (_OBJECT, T.PERSON, _is_object),
+    (_SENT_HOME, T.PERSON, _at_least(-7.2)),
     (_FROM_TOWN, T.PERSON, lambda word, _: words.first_name_share(word) >= 0.02),
     (_OF_DEPARTMENT, T.CLINICIAN, _is_of_department),
     (_AGED, T.PATIENT, _is_aged),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from schemas.base.redaction import IdentifierType as T
+from tenancy.redaction import words
 from tenancy.redaction.lexicon import word_set
 
 TOKEN = re.compile(
@@ -117,7 +118,7 @@ RE_LABEL = re.compile(
 PERSON_CUE = re.compile(
     r"(?<![\w/])(?P<cue>(?:our|my|this|the|new|same|on|for|re|hi|with|see|seeing|saw|have|"
     r"a)?\s?(?:pts?|patients?|client|resident|inmate|veteran|member|subject|baby\s(?:boy|girl)|"
-    r"babyboy|babygirl|baby|infant|newborn|twin|donor|recipient|bb|bg)\.?)(?:\s{0,2}[:=,#-]|\s(?:is|was|"
+    r"babyboy|babygirl|baby|infant|newborn|twin(?:\s[ab12])?|donor|recipient|bb|bg)\.?)(?:\s{0,2}[:=,#-]|\s(?:is|was|"
     r"named|called|name|aka|initials))?\s{1,2}(?:is\s|named\s|called\s)?[\"'(]?(?!rose\s(?:from|to|up|out)\b)"
     r"(?=[^\W\d_])",
     re.IGNORECASE,
@@ -207,9 +208,24 @@ EPONYM_AFTER = re.compile(
     r"medium|system|questionnaire|inventory|interview|coma|study|trial|cohort|calculator|"
     r"nomogram|map|curve|plot|loop|mesh|rod|nail|plate|screw|pin|wires?|traction|cast|boot|"
     r"lift|bed|horse|heart|elbow|knee|finger|toe|thumb|foot|hip|shoulder|spine|law|principle|"
-    r"ampulla)(?!\w)",
+    r"ampulla|sequence|lesions|infarcts|effusions|deformit(?:y|ies)|dislocations|anomal(?:y|ies)|malformations?)(?!\w)",
     re.IGNORECASE,
 )
+_CLASSED = re.compile(
+    r" (?:[a-d](?=[\s,.;]|$)(?! \d)|c\d{1,2}m\d{1,2}|[1-5][a-f]?(?=[\s,.;?]|$)(?! ?(?:y|mo|wk|week|day|hour|hr|min))|"
+    r"I{2,3}[a-c]?\b|"
+    r"(?:[6-9]|1\d|2[0-3])(?!\d|/|\s?-?(?:y|[mf]\b|mo|wk|week|day|h|min|male|fem|they|she|nb)))",
+    re.IGNORECASE,
+)
+"""``Weber B``, ``Barrett's C3M5``, ``Gustilo 3b``, ``Braden 14``: what is no age and no initial behind an eponym."""
+
+
+def is_classed(text: str, start: int, end: int) -> bool:
+    """Whether an eponym that is hardly a first name has its class or score after it."""
+    word = text[start:end].removesuffix("'s")
+    return words.is_eponym(word) and words.first_name_share(word) < 0.02 and _CLASSED.match(text, end) is not None
+
+
 AGE_AHEAD = re.compile(
     r"\s?(?:,|\()?\s?(?:is\s)?(?:an?\s|the\s)?\d{1,3}\s?-?(?:y/?o|yrs?|years?|y\.o|[mf]\b|m/o|mo\b|"
     r"male|female)|\s?[,(]?\s?(?:dob|mrn|ssn|#)|\s\d{1,3}\s?[mf]\b",

@@ -25,7 +25,8 @@ def find(text: str) -> Iterator[Found]:
     ]
     found += list(name_frames.joined(text, tuple(found)))
     for start, end, kind in found:
-        if " " in text[start:end] or not signs.EPONYM_AFTER.match(text, end) or not words.is_eponym(text[start:end]):
+        is_sign = signs.EPONYM_AFTER.match(text, end) and words.is_eponym(text[start:end])
+        if " " in text[start:end] or not (is_sign or signs.is_classed(text, start, end)):
             yield start, end, kind
     for match in signs.HL7.finditer(text):
         yield match.start(), match.end(), T.PERSON

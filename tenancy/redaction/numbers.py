@@ -24,7 +24,8 @@ _PUBLIC = re.compile(
     re.IGNORECASE,
 )
 _PUBLIC_TOKEN = re.compile(
-    r"J\d{4}|(?:NCT|ISRCTN|rs|PMC|ENS[GTP]|NM_|NP_|HP|MESH|OMIM)\d{3,}|[A-Z]{2,4}-\d{3}(?!\d)|(?:JNJ|MK|ABT|BMS|"
+    r"[GJ]\d{4}|(?:NG|CG|TA|QS|IPG|HST|MTG|DG)\d{1,3}|"
+    r"(?:NCT|ISRCTN|rs|PMC|ENS[GTP]|NM_|NP_|HP|MESH|OMIM)\d{3,}|[A-Z]{2,4}-\d{3}(?!\d)|(?:JNJ|MK|ABT|BMS|"
     r"GSK|LY|PF|AZD|BAY|RG|RO|BI|CC|TAK|AMG|SAR|UK|BNT)(?:-\d{3,}|\d{3,5}(?!\d))\w?",
     re.IGNORECASE,
 )
@@ -87,10 +88,15 @@ _PHOTO = re.compile(
     r"jpe?g|png|heic|tiff?|bmp|gif|webp|dcm|mp4|m4v|mov|avi|mpe?g|webm|3gp|raw|nef|jfif|svg", re.IGNORECASE
 )
 _MBI = re.compile(r"(?<![^\W_])[1-9][A-Z][A-Z0-9]\d-?[A-Z][A-Z0-9]\d-?[A-Z]{2}\d{2}(?![^\W_])", re.IGNORECASE)
-_HEALTH_CARD = re.compile(r"(?<![\w-])\d{4}([ -])\d{3}\1\d{3}[ -]?[A-Z]{2}(?![\w-])")
-"""Of Ontario: ten digits and a version."""
+_HEALTH_CARD = re.compile(r"(?<![\w-])(?:\d{4}([ -])\d{3}\1\d{3}[ -]?[A-Z]{2}|[A-Z]{4} \d{4} \d{4})(?![\w-])")
+"""Of Ontario: ten digits and a version. Of Quebec: four letters and eight digits."""
 _INSURED = re.compile(r"(?<![\w-])[A-Z]{2}( ?)\d\d\1\d\d\1\d\d\1[A-D](?![\w-])", re.IGNORECASE)
 """National insurance numbers of Britain."""
+_INSURED_ABROAD = re.compile(
+    r"(?<![\w.-])(?:[12] \d\d \d\d \d[\dAB] \d{3} \d{3}(?: \d\d)?|756\.\d{4}\.\d{4}\.\d\d|\d\d ?\d{6} ?[A-Z] ?\d{3}|"
+    r"\d{1,2}\.\d{3}\.\d{3}-[\dK]|[A-Z]{1,2}\d{6}\([\dA]\))(?!\w)"
+)
+"""Of France, Switzerland, Germany, Chile and Hong Kong."""
 _DRIVER = re.compile(r"(?<![\w-])[A-Z]{2,5}9{0,3} ?\d{6} ?[A-Z0-9]{2}\d?[A-Z]{2}(?![\w-])", re.IGNORECASE)
 """Driving licences of Britain."""
 _CITIZEN = re.compile(r"(?<![\w-])[2-9]\d{3} \d{4} \d{4}(?![\w-]| ?\d)")
@@ -120,6 +126,7 @@ def find(text: str) -> Iterator[Found]:
         (_HEALTH_CARD, T.PLAN),
         (_CARD, T.ACCOUNT),
         (_INSURED, T.SSN),
+        (_INSURED_ABROAD, T.SSN),
         (_DRIVER, T.LICENCE),
         (_CITIZEN, T.ID),
         (_CAMERA, T.PHOTO),

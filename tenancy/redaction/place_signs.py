@@ -15,6 +15,13 @@ SHORT_SUFFIX = (
     r"st|dr|ct|pl|place|way|ter|sq|square|loop|route|rte|close|run|path|pike|row|walk|hill|"
     r"point|pt|cove|bend|crossing|ridge|grove|pass|plaza|broadway"
 )
+TITLED_SUFFIX = (
+    r"Mews|Rise|Green|Parade|View|Chase|Quay|Croft|Fold|Brae|Gardens?|Wynd|Overlook|Villas|Heights|Vale|Gate|Wharf|Yard|Dale|"
+    r"Glen|Park|Common|Commons|Crest|Embankment|Promenade|Strand|Cottages?|Buildings|Bank|Mount|Fields?|Meadows?|Orchard|"
+    r"Landing|Trace|Hollow|Knoll|Creek|Shores?|Springs|Valley|Village|Vista|Pointe|Mill|Harbou?r|Bluffs?|Oval|Oaks|Pines|Woods|"
+    r"End|Drift|Garth|Gables|Lawn|Lea|Leas|Nook|Paddocks?|Spinney|Warren|Estate"
+)
+"""What streets are called with a capital, and what is no street without one: ``6 Lavender Mews``."""
 STREET_WORD = r"[A-Za-z][\w'.]{0,20}|\d{1,3}(?:st|nd|rd|th)"
 UNIT = (
     r"(?:,?\s{1,2}(?:apt|apartment|suite|ste|unit|lot|trailer|bldg|building|room|rm|floor|fl|"
@@ -32,6 +39,9 @@ ADDRESS = re.compile(
     rf"lane|ln|dr|drive|rd|road|st|street|ave|loop|pl|place)\b\.?)?(?:\s(?:north|south|east|"
     rf"west|[nsew]\b|[ns][ew]\b)\.?)?{UNIT}",
     re.IGNORECASE,
+)
+TITLED = re.compile(
+    rf"(?<![\w./-])\d{{1,4}}[a-zA-Z]?,?\s(?:The\s|(?P<street>(?:[A-Z][\w']{{2,20}}\s){{1,3}}))(?:{TITLED_SUFFIX})(?!\w){UNIT}"
 )
 CORNER = re.compile(r"(?<!\w)\d{1,3}(?:st|nd|rd|th)\s(?:and|&)\s(?:\d{1,3}(?:st|nd|rd|th)|[A-Z][a-z]{2,20})(?!\w)")
 ROUTE = re.compile(
@@ -66,8 +76,8 @@ STATE = "|".join(
 )
 POSTAL = "|".join(words.STATES)
 ZIP = re.compile(
-    r"(?<!\w)(?:zip(?:\s?code)?|postal(?:\s?code)?|zipcode)\s{0,2}(?:[:#=]|is|of)?\s{0,"
-    r"2}(?P<zip>\d{5}(?:-\d{4})?|\d{3}xx)(?!\w)",
+    r"(?<!\w)(?:zip(?:\s?code)?|post(?:al)?(?:\s?code)?|zipcode|eircode|pin\s?code)\s{0,2}(?:[:#=]|is|of)?\s{0,"
+    r"2}(?P<zip>\d{5}(?:-\d{4})?|\d{3}xx|(?<=code\s)(?=[a-z]{0,2}\d)[a-z0-9]{2,6})(?!\w)",
     re.IGNORECASE,
 )
 TOWN_ZIP = re.compile(
@@ -83,13 +93,19 @@ HOUSE = re.compile(
     r":){1,3}\s(?P<house>\d{2,5}\s(?:[A-Z][\w'.]{1,20}\s?){1,3})(?=[,.;]|\s?$|\s(?:in|apt|unit)\b)"
 )
 ZIP_4 = re.compile(r"(?<![\w.-])\d{5}-\d{4}(?![\w-])")
+AUSTRALIAN = re.compile(
+    r"(?<!\w)(?P<city>[A-Z][a-z'-]{2,20}(?:\s[A-Z][a-z'-]{2,20})?),?\s(?:VIC|NSW|QLD|TAS)\s(?P<zip>\d{4})(?![\w/%])"
+)
 STATE_ZIP = re.compile(
     rf"(?<!\w)(?:{STATE}|(?-i:{POSTAL.upper()})|(?:,\s?(?:{POSTAL}))|"
     rf"(?<=\w\s)(?:{POSTAL}))\.?,?\s{{1,2}}(?P<zip>\d{{5}}(?:-\d{{4}})?)(?![\w/]|\s?(?:mg|"
     rf"units|ml|iu|mcg|copies|cells))",
     re.IGNORECASE,
 )
-UK_POST = re.compile(r"(?<!\w)(?:[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}|(?!T\dN)[ABCEGHJ-NPRSTVXY]\d[A-Z]\s?\d[A-Z]\d)(?!\w)")
+UK_POST = re.compile(
+    r"(?<!\w)(?:[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}|(?!T\dN)[ABCEGHJ-NPRSTVXY]\d[A-Z]\s?\d[A-Z]\d|"
+    r"[AC-FHKNPRTV-Y]\d[\dW]\s(?=[A-Z]{0,3}\d)(?=\d{0,3}[A-Z])[A-Z\d]{4})(?!\w)"
+)
 CITY_STATE = re.compile(
     rf"(?<![\w'])(?P<city>(?:(?:[A-Z][\w'.]{{1,20}}|(?:of|the|on|upon|de|la|du|del))\s){{0,"
     rf"3}}?[A-Z][\w'.]{{1,20}}),?\s(?:(?-i:{POSTAL.upper()})\b(?!\s?[+-])|(?i:{STATE})\b)"
@@ -125,6 +141,11 @@ SURE_FROM = re.compile(
     r"borough|commut|drove|flew|vacation|trip|works?\sin|travel|visiting|farm|house|apartment",
     re.IGNORECASE,
 )
+CHAINED = re.compile(
+    r"(?<![\w-])[A-Z][a-z]{2,20}-(?:on|upon|under|in|le|la|by|next|super|sur|sous|en|am|an|aux?|lès|les|de|du|des)-"
+    r"(?:(?:the|la|le|der|dem)-)?[A-Z][a-z]{2,20}(?!\w)"
+)
+"""``Stow-on-the-Wold``."""
 CAPITALS = re.compile(r"(?<![\w'])(?:[A-Z][a-z'.]{1,20}\s){1,3}[A-Z][a-z']{1,20}(?!\w)")
 COUNTY = re.compile(
     r"(?<!\w)(?P<name>[A-Za-z][\w'.]{2,20}(?:\s[A-Z][\w'.]{2,20})?)\s(?:county|parish|"
@@ -141,8 +162,8 @@ NOT_PLACE_AFTER = re.compile(
     re.IGNORECASE,
 )
 FACILITY_NOUN = (
-    r"hospitals?|med(?:ical)?\.?\s(?:center|centre|ctr|group|associates|plaza|park)|"
-    r"health(?:care)?\s?(?:system|center|centre|partners|services|network|sciences?|plan|"
+    r"hospitals?|med(?:ical)?\.?\s(?:center|centre|ctr|group|associates|plaza|park|services?)|"
+    r"health(?:care)?\s?(?:system|center|centre|partners|services?|network|sciences?|plan|"
     r"alliance|district|dept|department)?|"
     r"clinics?|nursing\s(?:home|facility|center)|rehab(?:ilitation)?(?:\s(?:center|hospital|"
     r"facility))?|hospice(?:\shouse)?|infirmary|memorial(?:\s(?:hospital|medical\scenter|"
@@ -209,6 +230,7 @@ KNOWN = re.compile(
     r"(?<![\w'])(?:good\ssamaritan(?:\shospital)?|mayo(?:\sclinic)?(?!\s(?:score|scissors|"
     r"stand|classification|criteria|"
     r"endoscopic|subscore))|cleveland\sclinic|johns?\shopkins|mass(?:achusetts)?\sgeneral|mgh|"
+    r"cedars(?=\s(?:ed|er|icu|cath|neuro\w*|cardio\w*|onc\w*|gi|says|recs?|wants))|"
     r"brigham(?:\s(?:and|&)\swomen'?s)?|cedars[-\s]sinai|mount\ssinai|mt\.?\ssinai|"
     r"kaiser(?:\spermanente)?(?!\s(?:plan|insurance|id|member))|beth\sisrael|"
     r"md\sanderson|sloan[-\s]kettering|nyu\slangone|ucsf|ucla|upmc|stanford\s(?:hospital|"

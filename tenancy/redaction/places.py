@@ -43,6 +43,9 @@ def _streets(text: str) -> Iterator[Found]:
         end = match.start("house") + len(match["house"].rstrip())
         unit = signs.UNIT_AFTER.match(text, end)
         yield match.start("house"), unit.end() if unit else end, T.ADDRESS
+    for match in signs.TITLED.finditer(text):
+        if not any(map(words.is_clinical, (match["street"] or "").split())):
+            yield match.start(), match.end(), T.ADDRESS
     for match in signs.ADDRESS.finditer(text):
         street = match["street"].split()
         titled = all(word[:1].isupper() or word[:1].isdigit() for word in street)
@@ -54,7 +57,8 @@ def _streets(text: str) -> Iterator[Found]:
         if match["short"]:
             sure = titled and match["short"][:1].isupper()
             named = all(not words.is_clinical(word) and not signs.STOP.match(word) for word in street)
-            if not sure and not (len(match["number"]) >= 3 and named and len(street) <= 3):
+            rare = titled and match["short"].lower() != "pt" and not any(map(words.is_ordinary, street))
+            if not sure and not (named and len(street) <= 3 and (rare or len(match["number"]) >= 3)):
                 continue
         yield match.start(), match.end(), T.ADDRESS
     for pattern in (signs.ROUTE, signs.BOX, signs.CORNER, signs.STREET_ABROAD, signs.UK_POST):
@@ -68,6 +72,9 @@ def _codes(text: str) -> Iterator[Found]:
     for pattern in (signs.ZIP, signs.STATE_ZIP):
         for match in pattern.finditer(text):
             yield match.start("zip"), match.end("zip"), T.ZIP
+    for match in signs.AUSTRALIAN.finditer(text):
+        yield match.start("city"), match.end("city"), T.PLACE
+        yield match.start("zip"), match.end("zip"), T.ZIP
     for match in signs.TOWN_ZIP.finditer(text):
         place = _last_place(match["city"])
         if place is not None:
@@ -78,6 +85,8 @@ def _codes(text: str) -> Iterator[Found]:
 
 
 def _towns(text: str) -> Iterator[Found]:
+    for match in signs.CHAINED.finditer(text):
+        yield match.start(), match.end(), T.PLACE
     for match in signs.CITY_STATE.finditer(text):
         start, city = _without_leading(match.start("city"), match["city"])
         parts = city.split()
@@ -351,6 +360,8 @@ def _name_end(phrase: str, capital_only: bool) -> int:
         return 0
     if taken[0][:1].isupper():
         return len(" ".join(taken).rstrip(".,"))
+    if any(map(words.is_medical, named)):
+        return 0
     rare = [
         part
         for part in named

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction import words
-from tenancy.redaction.name_signs import EPONYM_AFTER, PARTICLES
+from tenancy.redaction.name_signs import EPONYM_AFTER, PARTICLES, is_classed
 from tenancy.redaction.numbers import BIRTHS, is_public
 from tenancy.redaction.port import Span
 from tenancy.redaction.token_model import CLASSES
@@ -66,6 +66,8 @@ _DOCUMENT = re.compile(
 _BEGINS = re.compile(r"(?:\A|[.!?:\n])\s{0,2}$")
 """Where a sentence begins, and a capital says nothing."""
 _OWNED = re.compile(r"['\u2019]s?$", re.IGNORECASE)
+_QUANTITY = re.compile(r"\d{1,3}0s|\d{1,4}[jk]", re.IGNORECASE)
+"""``in the 120s``, ``200J``, ``250k``."""
 _VOWEL = re.compile(r"[aeiouy\u00c0-\u1eff]", re.IGNORECASE)
 
 WORD_TOO = 0.7
@@ -138,10 +140,14 @@ def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: fl
         and not text.isupper()
     ):
         return None
-    if (kind is T.PERSON and _is_a_thing(text, start, word)) or _is_everyday(text, start, end, share):
+    if kind is T.PERSON and (_is_a_thing(text, start, word) or is_classed(text, start, end)):
+        return None
+    if _is_everyday(text, start, end, share):
         return None
     if only in (T.PERSON, T.PLACE) and 1 - odds[0] >= PART and _is_part(word, 1 - float(odds[0])):
         return kind
+    if only is T.ID and word in "-/":
+        return kind if share >= FREE else None
     free = share >= FREE and _is_free(word, kind)
     sure = share >= SURE and _may_be_surely(text, start, word, kind)
     if not (free or sure or _may_be(text, start, end, kind, share) or (only and _may_go_on(word, kind))):
@@ -159,7 +165,7 @@ def _is_a_thing(text: str, start: int, word: str) -> bool:
 def _is_everyday(text: str, start: int, end: int, odds: float) -> bool:
     """Whether a word of the dictionary is only that: joined to one (``high-flow``), or a sentence's beginning."""
     word = text[start:end]
-    if not _is_nobodys(word):
+    if not (_is_nobodys(word) or _is_a_word_too(word)):
         return False
     if word.istitle() and odds < SURE and _DOCUMENT.match(text, start):
         return True
@@ -167,12 +173,21 @@ def _is_everyday(text: str, start: int, end: int, odds: float) -> bool:
     near = _BEFORE.search(text, max(0, start - 24), start), _AFTER.match(text, end)
     joined = [side["word"] for side in near if side is not None and side["sign"] == "-"]
     return (begins and odds < SURE) or (
-        word.islower() and any(other.islower() and _is_nobodys(other) for other in joined)
+        word.islower() and any(other.islower() and (_is_nobodys(other) or _is_a_word_too(other)) for other in joined)
     )
+
+
+def _is_a_word_too(word: str) -> bool:
+    """``mark`` in ``mark-ups``."""
+    return word.islower() and words.has_two_senses(word)
 
 
 def _is_nobodys(word: str) -> bool:
     return words.is_dictionary_word(word) and not words.is_sure_first_name(word) and not words.is_name(word)
+
+
+def _has_a_bearer(word: str) -> bool:
+    return words.is_surname(word) or words.is_first_name(word) or words.is_place(word)
 
 
 def _is_somebodys(word: str) -> bool:
@@ -187,9 +202,11 @@ def _is_free(word: str, kind: T) -> bool:
         return len(word) > 2
     if kind in (T.PERSON, T.PLACE):
         plain = word.replace("'", "")
+        if len(word) > 4 and word.islower() and words.zipf(word) >= 3 and not _has_a_bearer(word):
+            return False
         return len(word) > 1 and plain.isalpha() and not words.is_function_word(word) and not _is_of_medicine(word)
     digits = sum(map(str.isdigit, word))
-    long = digits >= 5 or (digits >= 3 and digits < len(word))
+    long = digits >= 5 or (digits >= 3 and digits < len(word) and _QUANTITY.fullmatch(word) is None)
     return kind is T.ID and long and BIRTHS.fullmatch(word) is None
 
 

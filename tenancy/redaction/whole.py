@@ -23,6 +23,12 @@ _BEFORE_STREET = re.compile(
     r"\.?\s(?:no\.?\s|#)?\d{1,4}[a-z]?|"
     rf"(?:[A-Z][\w'-]{{1,20}}\s){{1,3}}{_HOUSE}),?\s)+\Z|(?<!\w)(?i:flat|unit|plot|house)\s\Z"
 )
+_NAMED_THE = re.compile(r"(?<=[a-z,] )The \Z")
+_PLACE_OF = re.compile(r"(?<!\w)(?:at|from|to|by|near|under) (?:the )?\Z", re.IGNORECASE)
+_OWN_NAME = re.compile(
+    r"'s(?=\s?[.,;:)?!]|\s?$|\s(?:is|was|has|with|and|on|for|after|today|yesterday|last)\b)", re.MULTILINE
+)
+"""Of hospitals that are called so: ``biopsy at Addenbrooke's was benign``."""
 _FARTHEST = 80
 """So many characters before a span are read."""
 
@@ -34,8 +40,9 @@ def whole(text: str, span: Span) -> Span:
         before = _BEFORE_DATE.search(near) if _is_day(text, span) else None
         after = AFTER.match(text, span.end)
     else:
-        before = _BEFORE_STREET.search(near) if SAFE_HARBOR[span.type] == "B" else None
+        before = _NAMED_THE.search(near) or (_BEFORE_STREET.search(near) if SAFE_HARBOR[span.type] == "B" else None)
         after = _GENERATION.match(text, span.end) if SAFE_HARBOR[span.type] == "A" else None
+        after = after or (_OWN_NAME.match(text, span.end) if _PLACE_OF.search(near) else None)
     start = span.start - len(before.group()) if before else span.start
     return replace(span, start=start, end=after.end() if after else span.end)
 

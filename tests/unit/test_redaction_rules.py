@@ -57,14 +57,14 @@ def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_
     assert recall(scan, plain()).overall >= 0.98
     for version, least in ((4, 0.95), (5, 0.91), (6, 0.93)):
         assert recall(scan, unseen(version)).overall >= least, version
-    for name, least in (("queries", 0.97), ("notes", 0.92)):
+    for name, least in (("asked", 0.96), ("queries", 0.97), ("notes", 0.92)):
         assert recall(scan, half(name, looked_at=False)).overall >= least, name
         assert recall(scan, half(name, looked_at=True)).overall >= 0.98, name
     texts = written(clean=True)[: LOOKED_AT[True]]
     clean = touched(scan, texts)
     assert len(clean) <= 0.03 * len(texts), clean
-    queries = half("queries", clean=True, looked_at=False)
-    nobodys = [*plain(clean=True), *queries, *(text for version in UNSEEN for text in unseen(version, clean=True))]
+    halves = [text for name in ("asked", "queries") for text in half(name, clean=True, looked_at=False)]
+    nobodys = [*plain(clean=True), *halves, *(text for version in UNSEEN for text in unseen(version, clean=True))]
     assert len(touched(scan, nobodys)) <= 0.15 * len(nobodys)
 
 
@@ -154,6 +154,24 @@ def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: Redactio
             "***mrn*** 71-44-902, 92 y, 14 meds, mother 91, frail",
             "***mrn*** [MRN-1], [AGE-1] y, 14 meds, mother [AGE-2], frail",
         ),
+        ("admitted on the third of June, seen Friday the ninth", "admitted on [DATE-1], seen [DATE-2]"),
+        ("LMP June twenty-second, due in march", "LMP [DATE-1], due in [DATE-2]"),
+        ("her March scan, the October biopsy, Feb echo", "her [DATE-1] scan, the [DATE-2] biopsy, [DATE-3] echo"),
+        ("dob oh four oh seven fifty two, 9th to 14th June", "dob [DATE-1], [DATE-2] to [DATE-3]"),
+        ("17/1: cr 145. 21/1: cr 240. seen 9/May/2021", "[DATE-1]: cr 145. [DATE-2]: cr 240. seen [DATE-3]"),
+        ("record number two two nine four one seven", "record number [ID-1]"),
+        ("mrn eleven forty seven sixty two, bed twelve", "mrn [ID-1], bed [ID-2]"),
+        ("Theo Papas, spelled P-A-P-A-S", "[PERSON-1], spelled [PERSON-2]"),
+        ("a man of 93, independent", "a man of [AGE-1], independent"),
+        ("frail 94F, her 95th birthday, sister died at 96", "frail [AGE-1]F, her [AGE-2], sister died at [AGE-3]"),
+        ("her husband is ninety one and cannot lift", "her husband is [AGE-1] and cannot lift"),
+        ("lives at 12 Primrose Mews, was 44 Tiller st", "lives at [ADDRESS-1], was [ADDRESS-2]"),
+        ("Bendigo VIC 3550 or eircode V92 K2P1", "[PLACE-1] [ZIP-1] or eircode [ZIP-2]"),
+        ("can i dc amina home", "can i dc [PERSON-1] home"),
+        ("is apixaban 5 ok, will ashdown-price, chads 5", "is apixaban 5 ok, [PERSON-1], chads 5"),
+        ("RAMQ TREM 4471 2099", "RAMQ [PLAN-1]"),
+        ("her NIR is 2 69 05 49 588 157 80", "her NIR is [SSN-1]"),
+        ("the gentleman in 412 fell", "the gentleman in [ID-1] fell"),
     ],
 )
 def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacted: str) -> None:
@@ -191,6 +209,12 @@ def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacte
         "Case: 84-year-old woman. Pt: 72yo F, hx of HTN. Subject: 6-month-old, K 3.1. Na 128",
         "OSA on CPAP, GLP-1 or SGLT2 first per ADA? Coded in ICD-10-PCS after endarterectomy",
         "Cleveland Clinic score, Rumack-Matthew line, Kegel exercises, KT-1000 5 mm",
+        "Weber B fracture, Barrett's C3M5, Gustilo 3B, Braden 14",
+        "6/12 after a THR, 90 days after MI, turn 90 degrees, HR in the 120s, 200J",
+        "the intensivist asks, four-layer bandages, mark-ups on the skin, NICE NG136, G2211",
+        "a St. Jude mechanical valve, Pierre Robin sequence, Cameron lesions",
+        "in bed two days, five six or seven doses, extension twenty degrees",
+        "the fifth metatarsal, the tenth percentile, on the second dose, A-B-C-D-E approach",
     ],
 )
 def test_medicine_is_left_alone(gate: RedactionGate, text: str) -> None:
