@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-THREADS = {"GOMP_SPINCOUNT": "20000"}
+THREADS = {"GOMP_SPINCOUNT": "1000"}
 
 
 def worker_environment() -> dict[str, str]:
