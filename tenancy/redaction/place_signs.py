@@ -43,6 +43,8 @@ ADDRESS = re.compile(
 TITLED = re.compile(
     rf"(?<![\w./-])\d{{1,4}}[a-zA-Z]?,?\s(?:The\s|(?P<street>(?:[A-Z][\w']{{2,20}}\s){{1,3}}))(?:{TITLED_SUFFIX})(?!\w){UNIT}"
 )
+SHORTENED = re.compile(r"(?:[nsew]{1,2}|mt|ft|st|dr|rev|gen|col|capt|sgt)\.", re.IGNORECASE)
+"""With which the name of a street may begin."""
 CORNER = re.compile(r"(?<!\w)\d{1,3}(?:st|nd|rd|th)\s(?:and|&)\s(?:\d{1,3}(?:st|nd|rd|th)|[A-Z][a-z]{2,20})(?!\w)")
 ROUTE = re.compile(
     r"(?<!\w)(?:\d{1,6}\s)?(?:(?:county|state|rural|old|us|u\.s\.)\s)?(?:route|rte|highway|"

@@ -55,6 +55,8 @@ def _streets(text: str) -> Iterator[Found]:
         if (odd and not (match["sure"] and titled)) or ("/" in match["number"] and not titled):
             continue
         if match["short"]:
+            if street[0].endswith(".") and not signs.SHORTENED.fullmatch(street[0]):
+                continue  # "500 ml. Dr. ...": a sentence ends there
             sure = titled and match["short"][:1].isupper()
             named = all(not words.is_clinical(word) and not signs.STOP.match(word) for word in street)
             rare = titled and match["short"].lower() != "pt" and not any(map(words.is_ordinary, street))

@@ -92,6 +92,7 @@ def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: Redactio
 @pytest.mark.parametrize(
     ("text", "redacted"),
     [
+        ("lives at 500 Mt. Vernon Dr.", "lives at [ADDRESS-1]."),
         ("GONZALEZ, MARIA 90F HIP FX", "[PERSON-1] [AGE-1]F HIP FX"),
         ("H. Nakagawa (97), DNR", "[PERSON-1] ([AGE-1]), DNR"),
         ("i told hope to hold her methotrexate", "i told [PERSON-1] to hold her methotrexate"),
@@ -181,6 +182,8 @@ def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacte
 @pytest.mark.parametrize(
     "text",
     [
+        "2 L. St elevation in V2?",
+        "crystalloid 500 ml. Dr or nurse to sign?",
         "pain 5/10, strength 4/5, BP 120/80, 1/2 NS at 75 ml/hr",
         "q8h for 2-3 days, T12-L1 and C5-6, since 2019, last tues",
         "Parkinson disease, Crohn's, Foley catheter, Apgar 8/9, Bell's palsy",
