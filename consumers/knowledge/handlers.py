@@ -9,7 +9,6 @@ has passages of its old version.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from schemas.objects import object_keys
 from schemas.objects.knowledge import DocumentEntry, KnowledgeSet, SegmentEntry
 from schemas.objects.state import TenantState
 from schemas.objects.usage import INDEX_REPORTER, Report, day_of
-from tenancy.errors import Contradicted, Transient
+from tenancy.errors import Contradicted
 from tenancy.knowledge.database.filling import Filling
 from tenancy.knowledge.database.settings import no_database
 from tenancy.knowledge.published import erase_unnamed, publish, put_segment, read_segment, read_set
@@ -36,11 +35,8 @@ from tenancy.lifecycle.terms import tenant_terms
 from tenancy.platform.concurrency import gathered
 from tenancy.redaction.at_first_use import GateSource
 from tenancy.redaction.judging import found_clean
-from tenancy.service.telemetry import SCOPE
 from tenancy.state.tenant_work import TenantWork
 from tenancy.storage.tenant_store import TenantStore
-
-logger = logging.getLogger(f"{SCOPE}.knowledge")
 
 RUN_PASSAGES = 64
 """So many new passages one handling takes, beside those of its first document: seconds of embedding."""
@@ -86,8 +82,8 @@ async def on_documents(
     held, state = draft.held, before
     if draft.changed:
         held, tokens = await _next(draft, store, ports)
-        state = (await publish(work.outbox.states, store, work.snapshot, held)).state.knowledge
         await _metered(work, held.generation, tokens)
+        state = (await publish(work.outbox.states, store, work.snapshot, held)).state.knowledge
     if state is not None:
         ids = {event.data.document_id for event in run[: len(outcomes)]}
         if before is not None and before.keeps_removed and not state.keeps_removed:
@@ -167,16 +163,15 @@ async def _received(data: DocumentUpserted, store: TenantStore, gate: GateSource
 
 
 async def _metered(work: TenantWork, generation: int, tokens: int) -> None:
-    """Report what the embedder read. It is not charged where the process dies before, or the bus does not take it."""
+    """Report what the embedder read, before the set is published: whoever dies in between reports it again, under the
+    same number. Raises :class:`BusUnavailable`.
+    """
     if not tokens:
         return
     now = work.outbox.clock()
     report = Report(day_of(now), INDEX_REPORTER, generation)
     data = UsageRecorded(usage_id=report.usage_id, source="knowledge", embedding_tokens=tokens)
-    try:
-        await work.outbox.publish(work.tenant, data, time=now)
-    except Transient:
-        logger.exception("usage not reported", extra={"reports": 1})
+    await work.outbox.publish(work.tenant, data, time=now)
 
 
 async def _next(draft: _Draft, store: TenantStore, ports: KnowledgePorts) -> tuple[KnowledgeSet, int]:

@@ -12,9 +12,8 @@ from schemas.bus.events import UsageRecorded
 from schemas.bus.outcome import Outcome
 from schemas.objects.state import TenantState
 from schemas.tenant.holds import LegalHold
-from tenancy.errors import BusUnavailable, ContendedState, Contradicted, Refused, TenantFenced
+from tenancy.errors import ContendedState, Contradicted, Refused, TenantFenced
 from tenancy.knowledge import published
-from tenancy.state.outbox import Outbox
 from tests.fixtures.embedders import WordEmbedder
 from tests.fixtures.gates import NAME
 from tests.unit.knowledge.index_parts import TENANT, Documents, Index, index
@@ -50,11 +49,18 @@ async def test_what_the_embedder_reads_for_an_index_is_the_tenants_usage_once(
     assert [(one.source, one.embedding_tokens) for one in told] == [("knowledge", count) for count in tokens]
     assert len({one.usage_id for one in told}) == 2
 
-    async def unreachable(*_: object, **__: object) -> None:
-        raise BusUnavailable("the bus did not answer")
+    third = await made.upserted("d3", 1, "four")
+    with monkeypatch.context() as patched:
 
-    monkeypatch.setattr(Outbox, "publish", unreachable)
-    assert await made.handle(await made.upserted("d2", 2, "four")) == [Outcome.EFFECT], "it is indexed all the same"
+        async def died(*_: object) -> None:
+            raise OSError
+
+        patched.setattr(handlers, "publish", died)
+        with pytest.raises(OSError):
+            await made.handle(third)
+    assert await made.handle(third) == [Outcome.EFFECT]
+    again = [event.data for event in made.parts.publisher.events if isinstance(event.data, UsageRecorded)][2:]
+    assert len(again) == 2 and again[0] == again[1], "it counts once"
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
