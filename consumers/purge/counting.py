@@ -90,7 +90,7 @@ def with_counts(sweep: int | None, listing: str, key: str, found: Callable[[str]
 class SweepCount:
     """Counts one sweep of ``root`` in the record of the purge that sweeps.
 
-    A sweep that takes several attempts is one sweep, until everything was removed and nothing was listed any more.
+    Attempts belong to one sweep until a listing is empty.
     """
 
     objects: ObjectStore

@@ -103,7 +103,8 @@ class Dispatcher(Generic[PortsT]):
         return TOPICS[record.topic].owner == self.service
 
     async def _believed(self, event: Event, record: Record) -> bool | None:
-        """Whether the event is signed; None for one that the topic's owner dead-letters, for its signature.
+        """Verify the signature: True for a signed event, False for one that is taken without, None for one that the
+        topic's owner dead-letters.
 
         A key that only this reader does not know may be known to the owner, who then takes the event: so each reader
         dead-letters what is signed by a key that it does not know, and nothing is lost.

@@ -11,7 +11,7 @@ from consumers.runtime.parsing import Partition, Record
 
 @dataclass(frozen=True, kw_only=True)
 class LaneLimits:
-    """What one process may hold.
+    """Bounds what one process holds.
 
     - ``side_by_side``: lanes with a record in hand.
     - ``records``, ``bytes``: in memory. From there on the lanes with most leave some on the broker. Where none has any
@@ -29,13 +29,13 @@ class LaneLimits:
 
 @dataclass
 class InMemory:
-    """What all lanes hold, those too whose partition moved while records were in hand."""
+    """Counts the records of all lanes, also of those whose partition moved while records were in hand."""
 
     records: int = 0
     bytes: int = 0
 
     def reaches(self, part: float, limits: LaneLimits) -> bool:
-        """Whether it comes to this part of what may be held."""
+        """Whether records or bytes reach this part of their limit."""
         return self.records >= part * limits.records or self.bytes >= part * limits.bytes
 
 

@@ -13,8 +13,8 @@ from schemas.base.integers import Amount
 from schemas.tenant.hyperparameters import Hyperparameters
 
 KEPT_FOR_DELETION = timedelta(days=1)
-MOST_CANARY_HOURS = 720
 """The end of a deletion SLA, reserved for deletion: no wait of a purge extends into it."""
+MOST_CANARY_HOURS = 720
 
 
 class TenantPolicy(Contract):
