@@ -163,8 +163,8 @@ async def _received(data: DocumentUpserted, store: TenantStore, gate: GateSource
 
 
 async def _metered(work: TenantWork, generation: int, tokens: int) -> None:
-    """Report what the embedder read, before the set is published: whoever dies in between reports it again, under the
-    same number. Raises :class:`BusUnavailable`.
+    """Publish the usage ahead of the set, under its generation: a redelivery publishes the same event again. Raises
+    :class:`BusUnavailable`.
     """
     if not tokens:
         return
@@ -196,12 +196,9 @@ async def _next(draft: _Draft, store: TenantStore, ports: KnowledgePorts) -> tup
         if segment is not None:
             written.append((await put_segment(store, generation, body, name, len(segment)), segment))
     kept = [segment for segment in rest if segment not in joined]
-    following = KnowledgeSet(
-        generation=generation,
-        documents=_placed(draft.documents, written),
-        segments=(*kept, *(entry for entry, _ in written)),
-    )
-    return following, tokens
+    segments = (*kept, *(entry for entry, _ in written))
+    documents = _placed(draft.documents, written)
+    return KnowledgeSet(generation=generation, documents=documents, segments=segments), tokens
 
 
 def _written(bodies: Sequence[bytes], without: set[str], added: Segment | None) -> tuple[Segment | None, bytes]:

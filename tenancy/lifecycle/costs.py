@@ -123,20 +123,12 @@ def cost_of(usage: MonthUsage, month: Month, file: PriceFile) -> Costs:
 
 def _inference(used: UsageSum, prices: Prices) -> Decimal:
     each = prices.inference
-    cached_price = (
-        each.per_million_prompt_tokens if each.per_million_cached_tokens is None else (each.per_million_cached_tokens)
-    )
-    embedding_price = (
-        each.per_million_prompt_tokens
-        if each.per_million_embedding_tokens is None
-        else each.per_million_embedding_tokens
-    )
     cached = min(used.cached_tokens, used.prompt_tokens)
     tokens = (
         (used.prompt_tokens - cached) * each.per_million_prompt_tokens
-        + cached * cached_price
+        + cached * _own_or(each.per_million_prompt_tokens, each.per_million_cached_tokens)
         + used.completion_tokens * each.per_million_completion_tokens
-        + used.embedding_tokens * embedding_price
+        + used.embedding_tokens * _own_or(each.per_million_prompt_tokens, each.per_million_embedding_tokens)
     )
     return tokens / MILLION + Decimal(str(used.gpu_seconds)) / HOUR * each.per_gpu_hour
 
@@ -154,8 +146,12 @@ def _storage(used: UsageSum, prices: Prices, days: int) -> Decimal:
     each = prices.storage
     in_database = used.byte_days.get(DATABASE_AREA, 0)
     in_bucket = sum(used.byte_days.values()) - in_database
-    for_database = each.per_gib_month if each.database_per_gib_month is None else each.database_per_gib_month
-    return (in_bucket * each.per_gib_month + in_database * for_database) / GIB / days
+    database_price = _own_or(each.per_gib_month, each.database_per_gib_month)
+    return (in_bucket * each.per_gib_month + in_database * database_price) / GIB / days
+
+
+def _own_or(common: Decimal, own: Decimal | None) -> Decimal:
+    return common if own is None else own
 
 
 def read_prices(path: Path) -> PriceFile:

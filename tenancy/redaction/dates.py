@@ -9,9 +9,9 @@ from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction.labelled import Found
 from tenancy.redaction.weekdays import WEEKDAY
 
-_MONTH_FULL = r"january|february|march|april|may|june|july|august|september|october|november|december"
+MONTH_FULL = r"january|february|march|april|may|june|july|august|september|october|november|december"
 _MONTH = (
-    rf"(?:{_MONTH_FULL}|janu?ary|febu?r?uary|feburary|setp?ember|octobr|novmber|decmber|jan|"
+    rf"(?:{MONTH_FULL}|janu?ary|febu?r?uary|feburary|setp?ember|octobr|novmber|decmber|jan|"
     rf"feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.?"
 )
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
@@ -63,9 +63,7 @@ _MONTH_ALONE = re.compile(
     rf"cause|help|benefit|increase|worsen|occur|require|show|present|indicate|use|respond)\b)",
     re.IGNORECASE,
 )
-_MONTH_PAIR = re.compile(
-    rf"(?<!\w)(?:{_MONTH_FULL})\s?(?:-|to|through|and|or)\s?(?:{_MONTH_FULL})(?!\w)", re.IGNORECASE
-)
+_MONTH_PAIR = re.compile(rf"(?<!\w)(?:{MONTH_FULL})\s?(?:-|to|through|and|or)\s?(?:{MONTH_FULL})(?!\w)", re.IGNORECASE)
 _MONTH_NAMED = re.compile(
     r"(?<![^\W_])(?:(?i:january|february|july|september|october|november|december)s?|April|June|August|Feb|Aug|Sept|Nov)(?!\w|-)|"
     r"(?<=[a-z,] )(?:March|May)(?![\w-]|\s(?:fracture|foot|ha?emoglobinuria))"

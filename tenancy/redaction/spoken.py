@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from schemas.base.redaction import IdentifierType as T
+from tenancy.redaction.dates import MONTH_FULL
 from tenancy.redaction.labelled import Found
 from tenancy.redaction.weekdays import WEEKDAY
 
@@ -23,8 +24,8 @@ _LATE = (
 """Days after which seldom a rib, a nerve or a finger is called."""
 _DAY = rf"(?:{_LATE}|{_EARLY})"
 _YEAR = rf"(?:,?\s(?:(?:19|20)\d\d|(?:nineteen|twenty)[\s-]{_NUMBER}|two\sthousand(?:(?:\sand)?\s{_NUMBER})?)(?!\w))?"
-_SURE_MONTH = r"(?:january|february|april|june|july|august|september|october|november|december)"
-_MONTH = rf"(?:{_SURE_MONTH}|march|may|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)"
+_MONTH = rf"(?:{MONTH_FULL}|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)"
+_SURE_MONTH = rf"(?!march|may)(?:{MONTH_FULL})"
 _ENDS = (
     r"(?=\s?[.,;:?!)]|\s?$|"
     r"\s(?:and|he|she|we|at|with|was|is|by|for|on|to|after|before|comma|period|full\sstop|19\d\d|20\d\d|nineteen|twenty|two)\b)"

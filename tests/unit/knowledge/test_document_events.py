@@ -25,6 +25,18 @@ async def made() -> Index:
     return await index()
 
 
+async def dies(made: Index, monkeypatch: pytest.MonkeyPatch, step: str, event: Event[Documents]) -> None:
+    """A process that handles the event ends just before this step."""
+
+    async def died(*_: object) -> None:
+        raise OSError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(handlers, step, died)
+        with pytest.raises(OSError):
+            await made.handle(event)
+
+
 async def test_an_updated_document_replaces_all_its_passages_by_one_swap(made: Index) -> None:
     first = await made.upserted("d1", 1, "Apixaban 5 mg.", "x " * 400)
     other = await made.upserted("d2", 1, "Call the pharmacy.")
@@ -50,14 +62,7 @@ async def test_what_the_embedder_reads_for_an_index_is_the_tenants_usage_once(
     assert len({one.usage_id for one in told}) == 2
 
     third = await made.upserted("d3", 1, "four")
-    with monkeypatch.context() as patched:
-
-        async def died(*_: object) -> None:
-            raise OSError
-
-        patched.setattr(handlers, "publish", died)
-        with pytest.raises(OSError):
-            await made.handle(third)
+    await dies(made, monkeypatch, "publish", third)
     assert await made.handle(third) == [Outcome.EFFECT]
     again = [event.data for event in made.parts.publisher.events if isinstance(event.data, UsageRecorded)][2:]
     assert len(again) == 2 and again[0] == again[1], "it counts once"
@@ -98,14 +103,7 @@ async def test_a_redelivery_changes_nothing_and_finishes_the_erasure_that_was_cu
 ) -> None:
     await made.handle(await made.upserted("d1", 1, "one"))
     second = await made.upserted("d1", 2, "two")
-    with monkeypatch.context() as patched:
-
-        async def died(*_: object) -> None:
-            raise OSError
-
-        patched.setattr(handlers, "erase_unnamed", died)
-        with pytest.raises(OSError):
-            await made.handle(second)
+    await dies(made, monkeypatch, "erase_unnamed", second)
     assert made.objects("documents") == ["d1/1", "d1/2"]
     published = (await made.parts.tenancy.states.read(TENANT)).state.knowledge
     assert await made.handle(second) == [Outcome.NOOP_DUPLICATE]
@@ -118,14 +116,7 @@ async def test_what_a_process_left_that_died_before_its_swap_is_erased_and_never
     made: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await made.upserted("d1", 1, "one")
-    with monkeypatch.context() as patched:
-
-        async def died(*_: object) -> None:
-            raise OSError
-
-        patched.setattr(handlers, "publish", died)
-        with pytest.raises(OSError):
-            await made.handle(first)
+    await dies(made, monkeypatch, "publish", first)
     assert len(made.objects("segments")) == 1
     await made.handle(made.removed("d1", 1), first)
     assert made.objects("segments") == []
