@@ -13,7 +13,7 @@ from schemas.base.json_text import parse_json
 from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import TrustedKey
 from tenancy.errors import Refused
-from tenancy.evidence.jws import claimed_header, claimed_payload, jws_by, opened_jws
+from tenancy.evidence.jws import claimed_header, claimed_payload, compact_jws, opened_jws
 from tenancy.evidence.signer import Signer
 from tenancy.evidence.trust import Trust
 from tenancy.platform.clock import Clock, utc_now
@@ -63,7 +63,7 @@ class TokenIssuer:
             "exp": _epoch(now + lifetime),
             "jti": secrets.token_hex(8),
         }
-        return jws_by(self.signer.key, TYPE, canonical_json(claims))
+        return compact_jws(self.signer.key, TYPE, canonical_json(claims))
 
 
 @dataclass(frozen=True)

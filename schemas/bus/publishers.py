@@ -1,8 +1,7 @@
 """Declares which principal publishes which event types: services, operators, and publishers from outside.
 
-Kafka grants rights by topic, not by type. So this also gives who must be allowed to write to a topic
-(:func:`writers`), and which types a principal could then publish without a reason (:func:`left_open`). An event key is
-good for the types that its publisher publishes, so signatures close what the topics leave open.
+Kafka grants rights by topic, not by type: who must be allowed to write to a topic (:func:`writers`) could publish
+others' types there. An event key is good for its publisher's types, so signatures close what the topics leave open.
 """
 
 from __future__ import annotations
@@ -97,9 +96,3 @@ def written(who: str) -> Types:
 def writers(topic: str) -> tuple[str, ...]:
     """Who must be allowed to write to a live topic."""
     return tuple(who for who in PUBLISHES if any(model.topic == topic for model in written(who)))
-
-
-def left_open(who: str) -> Types:
-    """The types that the rights of ``who`` let it publish although it has no reason to: others' types on its topics."""
-    topics = {model.topic for model in written(who)}
-    return tuple(m for m in EVENT_TYPES.values() if m.topic in topics and m not in written(who))

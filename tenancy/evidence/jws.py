@@ -11,22 +11,15 @@ from schemas.base.canonical import canonical_json
 from schemas.base.json_text import parse_json
 from schemas.evidence.trust import Algorithm
 from tenancy.errors import BadSignature
-from tenancy.evidence.keys import PublicKey, SigningKey, beside
-from tenancy.evidence.signer import Signer
+from tenancy.evidence.keys import PublicKey, SigningKey
 
 JOSE: dict[Algorithm, str] = {"ed25519": "Ed25519", "ecdsa-p256": "ES256"}
 """The ``alg`` of each algorithm (RFC 9864, RFC 7518)."""
 _HALF = 32  # bytes of each of the two numbers of an ES256 signature
 
 
-async def compact_jws(signer: Signer, typ: str, payload: bytes) -> str:
+def compact_jws(key: SigningKey, typ: str, payload: bytes) -> str:
     """The JWS of ``payload``. ``typ`` keeps documents of one key apart."""
-    key = signer.key
-    return await beside(key, lambda: jws_by(key, typ, payload))
-
-
-def jws_by(key: SigningKey, typ: str, payload: bytes) -> str:
-    """As :func:`compact_jws`, where nothing else waits."""
     public = key.public_key
     header = {"alg": JOSE[public.algorithm], "kid": public.key_id, "typ": typ}
     message = f"{base64url(canonical_json(header))}.{base64url(payload)}"

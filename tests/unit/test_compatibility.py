@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from schemas.bus.compatibility import REMEDY, breaking_changes
 from schemas.bus.events import EVENT_TYPES
 from schemas.bus.json_schemas import golden_schema
 from schemas.generate import golden_file
+from tests.fixtures.compatibility import REMEDY, breaking_changes
 from tests.fixtures.examples import examples
 from tests.unit.event_strategies import data_of, event_types
 from tests.unit.golden_history import EarlierVersion, History, history

@@ -72,7 +72,7 @@ class Installation:
             said = {"_type": "https://in-toto.io/Statement/v1", "predicateType": OF[signer.purpose], "subject": []}
             envelope = await signer.signed({**said, "predicate": predicate})
             return envelope["signatures"][0]["keyid"], envelope
-        jws = await compact_jws(signer, "sano+event", self.now.isoformat().encode())
+        jws = compact_jws(signer.key, "sano+event", self.now.isoformat().encode())
         return claimed_header(jws)["kid"], jws
 
     def verify(self, purpose: Purpose, key_id: str, made: Any, at: datetime) -> None:
