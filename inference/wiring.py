@@ -1,4 +1,4 @@
-"""Wires a serving replica: engine, routes and agent on one event loop."""
+"""Wires a serving replica: engine, routes and agent on one event loop, and on a second what reads the bus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from consumers.runtime.dispatch import Dispatcher, Handlers, on
+from consumers.runtime.dispatch import Dispatcher, Handlers, handled_on, on
 from consumers.runtime.policy import LANES
 from consumers.runtime.service import Consumer
 from consumers.runtime.signatures import Signatures
@@ -56,6 +56,7 @@ from tenancy.knowledge.database.connection import opened
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.service.background_server import Beside, run_server
 from tenancy.service.health import health_app
+from tenancy.service.loops import entered_on, own_loop
 from tenancy.service.periodic import Periodic
 from tenancy.service.telemetry import Telemetry, configure_logging, configure_telemetry
 from tenancy.state.spent import Spent
@@ -188,6 +189,8 @@ class Replica:
             meter = UsageMeter()
             engine = self._engine(engine_config(settings, base_model), meter)
             tenancy = await stack.enter_async_context(open_tenancy(settings, SERVICE))
+            reading = await stack.enter_async_context(own_loop("bus"))
+            bus = await stack.enter_async_context(entered_on(reading, open_tenancy(settings, SERVICE)))
             stack.callback(folder.close)  # before bus and store, whose closing waits for what they do not answer
             files = await self._files(tenancy, base_model, root)
             stack.push_async_callback(engine.close)
@@ -221,10 +224,9 @@ class Replica:
                 tenancy, settings.replica_id, files.base_model_digest, settings.replica_lease_seconds, tenancy.clock()
             )
             await lease.register()
-            consumer = self._consumer(
-                tenancy, AgentPorts(tenancy, self.keys.signer(Purpose.RECEIPT), views, placement, lease, indexes, pins)
-            )
-            await stack.enter_async_context(consumer.running())
+            ports = AgentPorts(tenancy, self.keys.signer(Purpose.RECEIPT), views, placement, lease, indexes, pins)
+            consumer = self.consumer_of(bus, ports)
+            await stack.enter_async_context(entered_on(reading, consumer.running()))
             warming = Warming(tenancy.objects, lease, views, placement, settings.max_cpu_loras, settings.warm_seconds)
             for periodic in (
                 Periodic("replica lease", settings.replica_lease_seconds / 3, warming.renew),
@@ -287,12 +289,15 @@ class Replica:
             on_loaded=loaded,
         )
 
-    def _consumer(self, tenancy: Tenancy, ports: AgentPorts) -> Consumer:
+    def consumer_of(self, tenancy: Tenancy, ports: AgentPorts) -> Consumer:
+        """To be run on the loop that ``tenancy`` is of. Handlers run on the caller's, which ``ports`` are of: records
+        are parsed and verified, and outcomes published, where that holds up no stream.
+        """
         # One at a time: a removal waits for the engine as a whole, and others would spend their time waiting for it.
         policy = replace(self.settings.handling_policy(), lanes=replace(LANES, side_by_side=1))
         dispatcher = Dispatcher(
             SERVICE,
-            HANDLERS,
+            handled_on(asyncio.get_running_loop(), HANDLERS),
             tenancy,
             ports,
             self.telemetry,

@@ -26,6 +26,7 @@ from schemas.objects.object_keys import ForbiddenKey
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BusUnavailable, KeyDestroyed, Refused, TenantFenced, Transient, UnknownTenant
 from tenancy.evidence.event_signatures import UNKNOWN_SIGNER, NotBelieved
+from tenancy.service.loops import called_on
 from tenancy.service.telemetry import SCOPE, Telemetry, error_location
 from tenancy.tenant_id import TenantId
 
@@ -41,6 +42,21 @@ def on(
 ) -> tuple[type[EventData], Handler[PortsT]]:
     """Pair a type of data with a handler of events that carry it, for a table: mypy checks that they fit."""
     return model, handler
+
+
+def handled_on(loop: asyncio.AbstractEventLoop, handlers: Handlers[PortsT]) -> Handlers[PortsT]:
+    """Handlers of single events, for a dispatcher that runs on another loop than the one that their ports are of."""
+
+    def handler_on(handler: Handler[PortsT]) -> Handler[PortsT]:
+        async def handled(event: Event[Any], ports: PortsT) -> Outcome:
+            async def there() -> Outcome:
+                return await handler(event, ports)
+
+            return await called_on(loop, there())
+
+        return handled
+
+    return {model: handler_on(handler) for model, handler in handlers.items()}
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,10 @@ class LaneScheduler:
         self._was_full = self._memory.reaches(0.5 if self._was_full else 1.0, self._limits)
         return self._was_full
 
+    def is_idle(self) -> bool:
+        """Whether there is nothing to handle, to read again or to commit until a record comes."""
+        return not (self._memory.records or self.has_left() or self.committable())
+
     def full_partitions(self) -> set[Partition]:
         """Those of which no more should be taken for now."""
         if self.is_full():

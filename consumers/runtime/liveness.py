@@ -45,5 +45,5 @@ class Progress:
         return not self._is_stuck() and self.consecutive_failures < self.failures_before_stop
 
     def _is_stuck(self) -> bool:
-        begun = min(self._in_hand_since.values(), default=None)
+        begun = min(tuple(self._in_hand_since.values()), default=None)  # copied at once: another thread may ask
         return begun is not None and self.now() - begun > self.stuck_after_seconds

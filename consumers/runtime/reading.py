@@ -31,6 +31,8 @@ KAFKA_SECONDS = 5.0
 NOTE_SECONDS = 5.0
 """For noting that partitions are given up. Who has them next is careful for nothing where that is not noted."""
 AFTER_AN_ERROR_SECONDS = 2.0
+IDLE_POLL_SECONDS = 1.0
+"""While there is nothing to do until a record comes, which ends the poll: each poll takes a look at every partition."""
 
 
 class Reader(Protocol):
@@ -150,7 +152,8 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
         full = self._lanes.full_partitions()
         for place in reader.assignment():
             (reader.pause if tuple(place) in full else reader.resume)(place)
-        found = await reader.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=POLLED_RECORDS)
+        seconds = IDLE_POLL_SECONDS if self._lanes.is_idle() else POLL_SECONDS
+        found = await reader.getmany(timeout_ms=int(seconds * 1000), max_records=POLLED_RECORDS)
         generation = self._generation
         await self._is_assigned.wait()
         if generation == self._generation:  # else they are read again, by whoever has them now

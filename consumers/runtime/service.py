@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -32,6 +33,7 @@ from tenancy.service.periodic import Periodic
 from tenancy.service.telemetry import configure_logging, configure_telemetry
 
 GROUP_VERSION = "v1"
+PING_SECONDS = 3.0
 FETCH_WAIT_MS = 50
 """For more than there is: what reads again is told to go elsewhere, and its last fetch has to be answered before."""
 
@@ -49,6 +51,7 @@ class Consumer:
     share: Share = field(default_factory=Share)
     progress: Progress = field(init=False)
     broker: KafkaBroker = field(init=False)
+    _loop: asyncio.AbstractEventLoop | None = None
 
     def __post_init__(self) -> None:
         policy = self.dispatcher.policy
@@ -122,6 +125,7 @@ class Consumer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Consume; at the end finish what is in hand, commit, and leave the group. Also of a start that was cut off."""
+        self._loop = asyncio.get_running_loop()
         try:
             await self.broker.start()
             self._reading.start(cast(Reader, self._subscriber.consumer))
@@ -135,8 +139,17 @@ class Consumer:
         return self.progress.is_alive() and self._reading.is_running()
 
     async def is_ready(self) -> bool:
-        """Whether the bus answers."""
-        return bool(await self.broker.ping(timeout=3.0))
+        """Whether the bus answers. May be asked on any loop, also while the consumer's is blocked."""
+        if self._loop is None or self._loop.is_closed():
+            return False
+        asked = asyncio.run_coroutine_threadsafe(self._answers(), self._loop)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * PING_SECONDS):
+                return await asyncio.wrap_future(asked)
+        return False
+
+    async def _answers(self) -> bool:
+        return bool(await self.broker.ping(timeout=PING_SECONDS))
 
 
 def serve(

@@ -27,9 +27,10 @@ from inference.wiring import Replica, freeze_heap
 from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
 from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
-from tenancy.bootstrap import assemble, event_signer
+from tenancy.bootstrap import Tenancy, assemble, event_signer
 from tenancy.bus import KafkaPublisher
 from tenancy.service.background_server import run_server
+from tenancy.service.loops import entered_on, own_loop
 from tenancy.service.telemetry import configure_telemetry
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
@@ -83,12 +84,19 @@ async def enter_bus(stack: AsyncExitStack, bench: Bench, placement: Placement, f
         event_key=str(key_file(folder, Purpose.EVENT, "inference")),
     )
     replica = Replica(settings, configure_telemetry("inference", None))
-    publisher = KafkaPublisher(settings.kafka_client(), event_signer(settings))
-    publishing = await stack.enter_async_context(publisher)
-    tenancy = assemble(bench.objects, KeyFileMasterKey.read(keys.master), publishing, "/bench")
+    reading = await stack.enter_async_context(own_loop("bus"))
+
+    def publisher() -> KafkaPublisher:
+        return KafkaPublisher(settings.kafka_client(), event_signer(settings))
+
+    def tenancy(publishing: KafkaPublisher) -> Tenancy:
+        return assemble(bench.objects, KeyFileMasterKey.read(keys.master), publishing, "/bench")
+
+    own = tenancy(await stack.enter_async_context(publisher()))
+    bus = tenancy(await stack.enter_async_context(entered_on(reading, publisher())))
     receipts = replica.keys.signer(Purpose.RECEIPT)
-    ports = AgentPorts(tenancy, receipts, bench.views, placement, bench.lease, bench.indexes, Pins(0))
-    await stack.enter_async_context(replica._consumer(tenancy, ports).running())
+    ports = AgentPorts(own, receipts, bench.views, placement, bench.lease, bench.indexes, Pins(0))
+    await stack.enter_async_context(entered_on(reading, replica.consumer_of(bus, ports).running()))
 
 
 def serve_ours(base_model: Path, port: int, folder: Path, adapter: Path | None, *, has_bus: bool) -> None:

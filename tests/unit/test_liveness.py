@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import httpx
 import pytest
 from pydantic import ValidationError
 
 from consumers.runtime.liveness import Progress
 from consumers.runtime.policy import HandlingPolicy
+from consumers.runtime.service import Consumer
 from consumers.runtime.settings import ConsumerSettings
 from tenancy.service.health import health_app
+from tenancy.service.loops import own_loop
 from tests.unit.runtime_parts import (
     TELEMETRY,
 )
@@ -86,3 +91,24 @@ async def test_liveness_is_503_while_a_message_is_stuck_and_readiness_while_the_
         progress.end(held, has_succeeded=True)
         bus_answers[0] = False
         assert await statuses() == (200, 503)
+
+
+async def test_whether_the_bus_answers_is_asked_of_another_loop_and_not_waited_for_where_that_is_blocked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Broker:
+        async def ping(self, timeout: float) -> bool:
+            return threading.current_thread().name == "bus"
+
+    consumer: Any = Consumer.__new__(Consumer)
+    consumer.broker = Broker()
+    assert not await consumer.is_ready(), "it does not run"
+    async with own_loop("bus") as loop:
+        consumer._loop = loop
+        assert await consumer.is_ready()
+        monkeypatch.setattr("consumers.runtime.service.PING_SECONDS", 0.01)
+        may_go_on = threading.Event()
+        loop.call_soon_threadsafe(may_go_on.wait, 10.0)
+        assert not await consumer.is_ready()
+        may_go_on.set()
+    assert not await consumer.is_ready(), "it has ended"

@@ -18,7 +18,8 @@ from consumers.runtime.lane import LaneLimits
 from consumers.runtime.liveness import Progress
 from consumers.runtime.offsets import Committed
 from consumers.runtime.parsing import Partition
-from consumers.runtime.reading import Reading
+from consumers.runtime.reading import IDLE_POLL_SECONDS, Reading
+from consumers.runtime.reading_again import POLL_SECONDS
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.share import Share
 from schemas.bus import events
@@ -42,6 +43,7 @@ class Kafka:
     held: set[Any] = field(default_factory=lambda: {PLACE})
     position: int = 0
     polls: int = 0
+    polled_for: float = 0
     is_paused: bool = False
     commit_error: Exception | None = None
     poll_errors: list[Exception] = field(default_factory=list)
@@ -65,7 +67,7 @@ class Kafka:
             self.records.append(record_of(made, partition=0, offset=offset, timestamp=1000 + offset))
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> Mapping[Any, list[Any]]:
-        self.polls += 1
+        self.polls, self.polled_for = self.polls + 1, timeout_ms / 1000
         await asyncio.sleep(0.001)
         if self.poll_errors:
             raise self.poll_errors.pop(0)
@@ -179,6 +181,26 @@ async def until(condition: Any) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+async def test_a_consumer_with_nothing_to_do_waits_for_longer_until_a_record_comes() -> None:
+    kafka = Kafka()
+    process = Process(kafka)
+    process.holding = {"a"}
+    await process.join()
+    await until(lambda: kafka.polled_for == IDLE_POLL_SECONDS)
+    kafka.add("a")
+    await until(lambda: process.begun and kafka.polled_for == POLL_SECONDS)
+    kafka.commit_error = KafkaConnectionError()
+    process.holding = set()
+    await until(lambda: process.done)
+    polls = kafka.polls
+    await until(lambda: kafka.polls > polls + 2)
+    assert kafka.polled_for == POLL_SECONDS, "what has ended is still to be committed"
+    kafka.commit_error = None
+    await until(lambda: kafka.polled_for == IDLE_POLL_SECONDS)
+    assert kafka.places[PLACE] == (1, "")
+    await process.reading.stop()
 
 
 async def test_what_the_group_assigns_is_the_share_until_it_assigns_anew() -> None:

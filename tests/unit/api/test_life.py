@@ -7,7 +7,8 @@ store are stand-ins.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,23 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
+from consumers.runtime import dispatch
+from consumers.runtime.dispatch import Dispatcher
+from consumers.runtime.parsing import Record
+from consumers.runtime.signatures import Signatures
 from inference import wiring
 from inference.engine.errors import EngineDead
 from inference.engine.supervisor import RestartPolicy
 from inference.replica.load_audit import LoadAudit
 from inference.settings import InferenceSettings
 from inference.wiring import Replica
+from schemas.bus.envelope import Event, decode
+from schemas.bus.events import AdapterActivated
+from schemas.bus.outcome import Outcome
 from tenancy.bootstrap import Tenancy
+from tenancy.platform.clock import utc_now
 from tenancy.service.background_server import BackgroundWork
+from tests.fixtures.records import record_of
 from tests.fixtures.telemetry import observed
 from tests.unit.api.replica import ACTIVE, CHAT, MODELS, OURS, PLAIN, TENANT, AnsweringEngine, Bench, FakeGrammars, code
 
@@ -70,13 +80,18 @@ class StartingEngine(AnsweringEngine):
 
 
 class Consumer:
-    """A consumer of an empty bus."""
+    """A consumer of a bus with these records."""
 
-    def __init__(self, *_: Any) -> None:
-        return None
+    records: Sequence[Record] = ()
+    dispatcher: Dispatcher[Any]
+    outcomes: Sequence[Outcome | None] = ()
+
+    def __init__(self, dispatcher: Dispatcher[Any], *_: Any) -> None:
+        type(self).dispatcher = dispatcher
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
+        type(self).outcomes = [await self.dispatcher.handle(record) for record in self.records]
         yield
 
     def is_alive(self) -> bool:
@@ -185,6 +200,58 @@ async def test_a_replica_that_is_starting_says_so(bench: Bench, process: Process
         await process.until(200, READY)
         assert (await bench.ask_health(LIVE)).status_code == 200
         assert (await bench.post(CHAT, PLAIN)).status_code == 200
+    assert not process.behind.has_failed
+
+
+async def test_events_are_read_and_told_beside_the_loop_that_answers_and_handled_on_it(
+    bench: Bench, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, set[str]] = {}
+
+    def noting(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*given: Any) -> Any:
+            threads.setdefault(what, set()).add(threading.current_thread().name)
+            return call(*given)
+
+        return noted
+
+    data = AdapterActivated(adapter_digest=ACTIVE, previous_digest=None, activation=1)
+    burst = Event(subject=PLAIN, data=data, time=utc_now(), source="/test")
+    monkeypatch.setattr(Consumer, "records", [record_of(burst, offset=number) for number in range(50)])
+    monkeypatch.setattr(dispatch, "decode", noting("parsed", decode))
+    monkeypatch.setattr(Signatures, "_is_signed", noting("verified", lambda *_: True))
+    monkeypatch.setattr(Dispatcher, "record", noting("told", Dispatcher.record))
+    monkeypatch.setattr(bench.views, "forget", noting("handled", bench.views.forget))
+    monkeypatch.setattr(wiring, "TenantStateCache", lambda *_: bench.views)
+    process.engine.may_start.set()
+    async with process.started():
+        await process.until(200, READY)
+    assert Consumer.outcomes == [Outcome.NOOP_DUPLICATE] * 50
+    assert threads == {
+        **{what: {"bus"} for what in ("parsed", "verified", "told")},
+        "handled": {threading.current_thread().name},
+    }
+
+
+async def test_a_replica_answers_while_the_loop_of_its_bus_is_blocked(
+    bench: Bench, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on = threading.Event()
+
+    @asynccontextmanager
+    async def running(self: Consumer) -> AsyncIterator[None]:
+        asyncio.get_running_loop().call_later(0.01, may_go_on.wait, BOUND_SECONDS)
+        process.seen.append("bus blocked")
+        yield
+
+    monkeypatch.setattr(Consumer, "running", running)
+    process.engine.may_start.set()
+    async with process.started():
+        await process.until_seen("bus blocked")
+        await process.until(200, READY)
+        assert (await bench.post(CHAT, PLAIN)).status_code == 200
+        assert not may_go_on.is_set()
+        may_go_on.set()
     assert not process.behind.has_failed
 
 
@@ -316,7 +383,8 @@ async def test_a_replica_that_stops_in_an_outage_does_not_wait_for_store_and_bus
             monkeypatch.setattr(bench.publisher, "publish", hangs)
             monkeypatch.setattr(bench.objects, "get", hangs)
             audits[0].note(TENANT, ACTIVE)
-    assert process.seen == ["engine starts", "engine closed", "tenancy closed, 0 files left"]
+    closed = "tenancy closed, 0 files left"
+    assert process.seen == ["engine starts", "engine closed", closed, closed], "that of the bus's loop too"
 
 
 def test_a_replica_serves_its_api_and_the_platforms_routes_on_ports_of_their_own(
