@@ -101,6 +101,7 @@ class OperatorSettings(PlatformSettings, EmbedderSettings, DatabaseSettings, Imp
     kafka_principals_file: Path | None = Field(default=None, description="JSON: Kafka's names where they differ")
     review_url: HttpUrl | None = Field(default=None, description="the review page's address, as browsers see it")
     price_file: Path | None = Field(default=None, description="YAML: what `sano cost` prices by")
+    base_model: str | None = Field(default=None, description="directory, or hub id, on which `sano reproduce` trains")
 
 
 class InstallationSettings(OperatorSettings):

@@ -12,7 +12,7 @@ from pathlib import Path
 from schemas.bus.envelope import Event
 from schemas.evidence.purposes import Purpose
 from tenancy.audit.log import AuditLog
-from tenancy.bus import KafkaPublisher, Publisher
+from tenancy.bus import KafkaPublisher, NoBus, Publisher
 from tenancy.errors import Refused
 from tenancy.evidence.event_signatures import EventSigner
 from tenancy.evidence.given_keys import read_public_key
@@ -179,5 +179,15 @@ async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator
     master, client, signing = master_key(settings), settings.kafka_client(), event_signer(settings)
     async with open_store(settings) as store, KafkaPublisher(client, signing) as kafka:
         tenancy = assemble(store, master, kafka, f"/sanolith/{source}")
+        with closing(tenancy.keys):
+            yield tenancy
+
+
+@asynccontextmanager
+async def open_reading(settings: PlatformSettings, source: str) -> AsyncIterator[Tenancy]:
+    """Connect to the real object store alone. Raises :class:`Refused` where there is no master key."""
+    master = master_key(settings)
+    async with open_store(settings) as store:
+        tenancy = assemble(store, master, NoBus(), f"/sanolith/{source}")
         with closing(tenancy.keys):
             yield tenancy

@@ -58,6 +58,19 @@ class Publisher(Protocol):
         ...
 
 
+class NoBus:
+    """The publisher of what only reads, so that looking at a tenant works while the bus is down."""
+
+    async def publish(self, event: Event) -> None:
+        raise Refused("read-only", "refused: this connection only reads")
+
+    async def publish_raw(self, message: RawMessage) -> None:
+        raise Refused("read-only", "refused: this connection only reads")
+
+    async def answers(self) -> bool:
+        return False
+
+
 @dataclass
 class RecordingPublisher:
     """The fake of unit tests: remembers in order what was published."""

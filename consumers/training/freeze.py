@@ -70,7 +70,7 @@ async def candidates(store: TenantStore, policy: TenantPolicy, now: datetime) ->
     _require_enough(len(entries), policy, "too-few-examples")
     decided = {entry.example_id for entry in entries} | {example.example_id for example in ineligible}
     ineligible += await _in_review(store, decided)
-    contents = await gathered(_content(store, entry) for entry in entries)
+    contents = await gathered(frozen_content(store, entry) for entry in entries)
     examples = (
         TrainingExample(entry.example_id, content.messages) for entry, content in zip(entries, contents, strict=True)
     )
@@ -211,7 +211,8 @@ async def _consent(store: TenantStore, consent_id: str) -> ConsentRecord:
         return ConsentRecord(consent_id=consent_id)
 
 
-async def _content(store: TenantStore, entry: EligibleExample) -> ExampleContent:
+async def frozen_content(store: TenantStore, entry: EligibleExample) -> ExampleContent:
+    """The text that the entry names. Raises :class:`TrainingSetVoid` where it was erased, and :class:`Refused`."""
     try:
         content, _ = await store.get_record(object_keys.content(entry.example_id, entry.version), ExampleContent)
     except ObjectNotFound:

@@ -1,11 +1,11 @@
-"""Settings of the training consumer and of its worker."""
+"""Settings of the training consumer, of its worker, and of a second training."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from consumers.runtime.settings import ConsumerSettings
-from tenancy.platform.settings import DAY_SECONDS, KeyReference
+from tenancy.platform.settings import DAY_SECONDS, KeyReference, PlatformSettings
 
 
 class TrainingSettings(ConsumerSettings):
@@ -22,3 +22,9 @@ class TrainingSettings(ConsumerSettings):
     def model_name(self) -> str:
         """The base model's public name, never a local path."""
         return self.base_model_name or self.base_model.rstrip("/").rsplit("/", 1)[-1]
+
+
+class ReproductionSettings(PlatformSettings):
+    """What a second training needs: the bucket, its keys, and the base model."""
+
+    base_model: str = Field(description="directory, or hub id, of the frozen base model")

@@ -15,3 +15,8 @@ THREADS = {"GOMP_SPINCOUNT": "1000"}
 def worker_environment() -> dict[str, str]:
     """This process's environment, and :data:`THREADS` where it says nothing else."""
     return {**THREADS, **os.environ}
+
+
+def set_threads() -> None:
+    """The same in this process, before it imports torch."""
+    os.environ.update(worker_environment())

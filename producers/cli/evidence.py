@@ -1,4 +1,5 @@
-"""Shows what was done and what proves it: ``sano lineage``, ``withdrawals``, ``usage``, ``verify``, ``countersign``."""
+"""Shows what was done and what proves it: ``sano lineage``, ``reproduce``, ``withdrawals``, ``usage``, ``verify``,
+``countersign``."""
 
 from __future__ import annotations
 
@@ -10,18 +11,29 @@ import typer
 
 from producers.cli.keys import KeyOption, RootOption, SignerKeyOption, TrustFileOption, trusted
 from producers.cli.options import DigestArgument, JsonOption, TenantOption
-from producers.cli.output import duration, print_facts, print_json, print_rows, short, write_documents, write_file
+from producers.cli.output import (
+    Cell,
+    counted,
+    duration,
+    print_facts,
+    print_json,
+    print_rows,
+    short,
+    write_documents,
+    write_file,
+)
 from producers.cli.platform import read
 
 if TYPE_CHECKING:
     from producers.queries.lineage import Lineage
     from producers.queries.withdrawals import Withdrawals, WithdrawalView
     from producers.settings import OperatorSettings
+    from schemas.evidence.reproduction import Reproduction
     from tenancy.bootstrap import Tenancy
 
 
 def add_to(app: typer.Typer) -> None:
-    for function in (lineage, withdrawals, usage, verify, countersign):
+    for function in (lineage, reproduce, withdrawals, usage, verify, countersign):
         app.command()(function)
 
 
@@ -70,6 +82,35 @@ def lineage(context: typer.Context, digest: DigestArgument, json: JsonOption = F
             empty="",
         )
     return None
+
+
+def reproduce(context: typer.Context, digest: DigestArgument, json: JsonOption = False) -> None:
+    """Train an adapter again and compare the bytes.
+
+    On this machine, from its signed manifest and exactly its examples; nothing is kept. Exit status 1 where weights or
+    configuration differ.
+    """
+    from producers.operations.reproducing import reproduced
+    from producers.queries import adapters
+    from tenancy.errors import Refused
+
+    async def look(tenancy: Tenancy, settings: OperatorSettings) -> Reproduction:
+        tenant, whole = await adapters.owner(tenancy, digest)
+        with counted("training again") as report:
+            return await reproduced(settings, tenant, whole, partial(report, "training again"))
+
+    found = read(context, look)
+    if json:
+        print_json(found)
+    else:
+        print_facts(found.model_dump(exclude={"differences"}))
+        if found.differences:
+            typer.echo()
+            columns: dict[str, Cell] = {"differs": lambda row: row.what, "then": lambda row: row.then}
+            print_rows(found.differences, {**columns, "now": lambda row: row.now}, empty="")
+    if not found.is_same:
+        what = "libraries or processor are others" if found.differences else "docs/operations.md says what to look at"
+        raise Refused("not-the-same", f"refused: the second training gave other bytes; {what}")
 
 
 def withdrawals(

@@ -11,9 +11,8 @@ from schemas.objects import object_keys
 from schemas.objects.training import JobRecord, LeftOutExample
 from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, Refused
-from tenancy.evidence.training_manifest import open_training_manifest, require_own
 from tenancy.evidence.trust import Verifier
+from tenancy.lifecycle.manifests import published_manifest
 from tenancy.tenant_id import TenantId
 
 
@@ -64,12 +63,7 @@ async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Ver
     signed by this installation or speaks of another adapter, and :class:`KeyDestroyed` after a purge.
     """
     store = await tenancy.store(tenant)
-    try:
-        body, _ = await store.get(object_keys.adapter(digest, object_keys.ADAPTER_MANIFEST))
-    except ObjectNotFound:
-        raise Refused("unknown-adapter", "refused: the tenant has no published adapter of this digest") from None
-    manifest = open_training_manifest(verifier, body)
-    require_own(manifest, tenant, digest)
+    manifest = await published_manifest(store, digest, verifier)
     job, _ = await store.get_record(object_keys.job(manifest.run_id), JobRecord)
     roles = manifest.roles()
     return Lineage(

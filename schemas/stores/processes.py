@@ -65,13 +65,13 @@ _PROCESSES = (
     Store(
         name="worker.scratch",
         medium="worker-scratch",
-        where="SANO_WORK_DIR/scratch of a training worker and of the runner",
+        where="SANO_WORK_DIR/scratch of a training worker, of the runner and of `sano reproduce`",
         holds="the trained adapter's files and manifest, until the attempt ends",
         protection="clear",
         purger=Purger(
             who="the worker",
             method="unlink",
-            how="removed when the attempt ends; a killed worker's files at the runner's next check",
+            how="removed when the attempt ends; what a killed one left when a runner or `sano reproduce` looks next",
         ),
         probe=Probe(evidence="scan", how="the folder is empty when no attempt runs"),
         survives=timedelta(),

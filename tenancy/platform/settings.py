@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from aiokafka.helpers import create_ssl_context
@@ -192,10 +193,14 @@ def _retention(given: str | None) -> Retention:
         raise PydanticCustomError("no_retention", f"must be {allowed}, for {topics}") from None
 
 
-def loaded(kind: type[SettingsT], remedy: str = SETTINGS_REMEDY) -> SettingsT:
-    """Raises :class:`Refused`, naming the settings that are missing or wrong but never their values."""
+def loaded(
+    kind: type[SettingsT], remedy: str = SETTINGS_REMEDY, given: Mapping[str, Any] = MappingProxyType({})
+) -> SettingsT:
+    """Raises :class:`Refused`, naming the settings that are missing or wrong but never their values. What is ``given``
+    goes before the environment.
+    """
     try:
-        return kind()
+        return kind(**given)
     except ValidationError as error:
         raise Refused("bad-settings", f"refused: {_what_is_wrong(kind, error)}; {remedy}") from None
 

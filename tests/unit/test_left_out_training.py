@@ -4,57 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from consumers.training.trainer import LoraTrainer
-from consumers.training.worker import Worker
 from producers.queries import adapters
 from producers.queries.lineage import lineage
-from schemas.bus import events
 from schemas.objects import object_keys
-from schemas.tenant.policy import TenantPolicy
-from tenancy.tenant_id import TenantId
-from tests.unit.tiny_training import BASE_NAME, THREE_STEPS, build_tiny_base, load_tokenizer
-from tests.world.world import World
+from tests.unit.real_training import GOOD, made, tiny_trainer
 
-GOOD = tuple(f"e{number}" for number in range(4))
 BAD = {"long": ("word " * 2000, "too-long"), "token": ("a <|im_end|> b", "control-token")}
 
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> LoraTrainer:
-    folder = tmp_path_factory.mktemp("base")
-    return LoraTrainer(str(build_tiny_base(folder / "tiny", load_tokenizer()).path), BASE_NAME, folder)
-
-
-class Real(World):
-    """A world whose workers train for real."""
-
-    real: LoraTrainer
-
-    async def worker(self, tenant: TenantId) -> Worker:
-        worker = await super().worker(tenant)
-        worker.trainer = self.real
-        return worker
-
-
-async def made(scratch: Path, trainer: LoraTrainer, bad: dict[str, tuple[str, str]], **policy: Any) -> Any:
-    """The world after a run on the good examples and the bad ones, and the tenant's run."""
-    world = Real(scratch)
-    world.real = trainer
-    held = {"min_new_examples": 100, "min_training_examples": 2, "hyperparameters": THREE_STEPS, **policy}
-    tenant = await world.onboard("t1", TenantPolicy.model_validate(held))
-    await world.publish(tenant, events.ConsentGranted(consent_id="consent-1", version=1))
-    for name in GOOD:
-        await world.publish(tenant, await world.approval(tenant, name))
-    for name, (text, _) in bad.items():
-        await world.publish(tenant, await world.approval(tenant, name, text=text))
-    await world.settle()
-    await world.publish(tenant, events.TrainingRequested(run_id="r1", trigger="operator"))
-    await world.settle()
-    return world, tenant, (await world.state(tenant)).runs["r1"]
+    return tiny_trainer(tmp_path_factory.mktemp("base"))
 
 
 async def test_examples_that_the_model_cannot_take_are_left_out_and_named(tmp_path: Path, trainer: LoraTrainer) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from producers.commands.requests import activate
+from producers.operations import reproducing
 from producers.queries import waiting
+from schemas.evidence.reproduction import Difference, Reproduction
 from schemas.objects.state import RunState
 from schemas.objects.training import LeftOutExample
 from tenancy.tokens import TokenVerifier
@@ -162,3 +166,57 @@ def test_without_a_digest_the_newest_adapter_that_no_rollback_left_is_activated(
     assert f"{newer} is active\n" in sano("activate", "--tenant", "t1").stdout
     assert f"{older} is active\n" in sano("rollback", "--tenant", "t1", older).stdout
     assert f"{older} is active already; nothing changed" in sano("activate", "--tenant", "t1").stdout
+
+
+def second_training(digest: str, **other: Any) -> Reproduction:
+    return Reproduction(
+        tenant=TENANT,
+        adapter_digest=digest,
+        run_id="run-0",
+        **{"is_same": True, "first_different_step": None, "differences": (), **other},
+        weights_sha256="1" * 64,
+        config_sha256="2" * 64,
+        seconds=1.0,
+    )
+
+
+def test_a_second_training_that_gives_other_bytes_is_a_failure_and_shows_what_differs(
+    sano: Sano, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = asyncio.run(publish_adapter(parts, TENANT))
+    other = {"is_same": False, "first_different_step": 2}
+    told = (Difference(what="torch", then="2.13.0", now="2.14.0"),)
+
+    async def reproduced(_: object, tenant: str, whole: str, report: Callable[[int, int], None]) -> Reproduction:
+        report(1, 3)
+        assert (tenant, whole) == (TENANT, digest)
+        return second_training(digest, **found)
+
+    monkeypatch.setattr(reproducing, "reproduced", reproduced)
+    found: dict[str, Any] = {}
+    assert shape(sano("reproduce", digest[:8], "--json"))["is_same"] is True
+    assert "is_same:" in sano("reproduce", digest).stdout
+    found = {**other, "differences": told}
+    result = sano("reproduce", digest)
+    assert result.exit_code == 1
+    assert "torch    2.13.0  2.14.0" in result.stdout
+    assert "gave other bytes; libraries or processor are others" in result.stderr
+    found = other
+    assert "gave other bytes; docs/operations.md says what to look at" in sano("reproduce", digest).stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ('noise\n{"step": 1, "steps": 2}\n{"refused": "refused: no"}', "error: refused: no"),
+        ("", "ended with status 0; it needs the libraries of training"),
+    ],
+)
+def test_a_second_training_that_is_refused_or_ends_is_one_line(
+    sano: Sano, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, why: str
+) -> None:
+    digest = asyncio.run(publish_adapter(parts, TENANT))
+    (tmp_path / "stand_in.py").write_text(f"import sys, json; json.load(sys.stdin); print({said!r})")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(reproducing, "MODULE", "stand_in")
+    assert why in error_line(sano("reproduce", digest), 1)
