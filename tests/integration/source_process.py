@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,13 @@ from deploy.local.embedded import start_bus
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.services import PROJECT_ROOT
 from producers.operations.topics import apply_topics
+from producers.replay.kafka_log import kafka_log
+from producers.replay.log import Message
+from schemas.bus.content import ExampleContent
+from schemas.bus.events import CURATION
+from tenancy.storage.keys import TenantKeys
+from tenancy.tenant_id import TenantId
+from tests.fixtures.otlp_sink import OtlpSink
 
 BOUND_SECONDS = 120
 TENANT = "t1"
@@ -40,11 +47,15 @@ def bus_in(home: Path) -> Iterator[str]:
 
 @dataclass
 class SourceProcess:
-    """``module`` with a tenant's public key and a source key of its own, in ``home``; both halves are in ``key``."""
+    """``module`` with a tenant's public key and a source key of its own, in ``home``; both halves are in ``key``.
+
+    It exports its spans and metrics to ``telemetry``.
+    """
 
     module: str
     home: Path
     bootstrap_servers: str
+    telemetry: OtlpSink
     key: OKPKey = field(default_factory=lambda: OKPKey.generate_key("X25519"))
     port: int = 0
     health: int = 0
@@ -61,6 +72,26 @@ class SourceProcess:
         (self.home / name).write_bytes(said)
         return said.decode()
 
+    async def published(self) -> list[Message]:
+        """Everything on the topic of curation."""
+        async with kafka_log({"bootstrap_servers": self.bootstrap_servers}) as log:
+            return [message async for message in log.messages(await log.ranges([CURATION]))]
+
+    def places(self, messages: Sequence[Message]) -> dict[str, str]:
+        """All that it logged, exported and published, by place: messages as they are and with their texts decrypted.
+        Of what it exports the last comes when it ends.
+        """
+        exported = dict(self.telemetry.places("traces") + self.telemetry.places("metrics"))
+        places = {"log": self.log.read_text(), **{place: body.decode("latin-1") for place, body in exported.items()}}
+        keys = TenantKeys(TenantId(TENANT), bytes(32), self.key, self.key)
+        for message in messages:
+            places[f"{message.place}"] = f"{message.key!r} {message.value!r} {message.headers!r}"
+            data = json.loads(message.value or b"")
+            if "content" in data:
+                content = keys.decrypt_inline(data["content"]["reference"]["jwe"], ExampleContent)
+                places[f"{message.place}, decrypted"] = content.model_dump_json()
+        return places
+
     @property
     def log(self) -> Path:
         return self.home / "log"
@@ -73,6 +104,7 @@ class SourceProcess:
             "SANO_SOURCE_TENANT": TENANT,
             "SANO_SOURCE_JWK_FILE": str(self.home / "jwk.json"),
             "SANO_SOURCE_KEY_FILE": str(self.home / "source.key"),
+            "SANO_OTLP_ENDPOINT": self.telemetry.url,
             "SANO_HEALTH_PORT": str(self.health),
             **own,
         }

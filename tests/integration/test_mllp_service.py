@@ -1,4 +1,5 @@
-"""The HL7 source as a process, stopped and killed under load: what had no answer comes again, and all is on the bus."""
+"""The HL7 source as a process, stopped and killed under load: what had no answer comes again, and all is on the
+bus, without an identifier of any class."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from deploy.local.ports import LOOPBACK
-from producers.replay.kafka_log import kafka_log
 from producers.sources.mllp.framing import END, framed
-from schemas.bus.events import CURATION
+from tests.fixtures.hospital import HL7, leaked, messages
+from tests.fixtures.otlp_sink import OtlpSink, otlp_sink
 from tests.integration.source_process import BOUND_SECONDS, SourceProcess, bus_in
 
 SENDERS, MESSAGES = 4, 30
@@ -21,19 +22,24 @@ IN_HAND = 5
 
 
 @pytest.fixture
+def telemetry() -> Iterator[OtlpSink]:
+    with otlp_sink() as sink:
+        yield sink
+
+
+@pytest.fixture
 def bus(tmp_path: Path) -> Iterator[str]:
     with bus_in(tmp_path) as bootstrap_servers:
         yield bootstrap_servers
 
 
+TEXTS = messages(HL7.patient)
+
+
 def message(control: str) -> bytes:
-    segments = [
-        f"MSH|^~\\&|EHR|WARD9|SANO|X|20260301||MDM^T02|{control}|P|2.5.1",
-        "OBX|1|TX|QUESTION||Which laxative first?",
-        "OBX|2|TX|ANSWER||Macrogol.",
-        "",
-    ]
-    return "\r".join(segments).encode()
+    """With an identifier of one class after another."""
+    number = int(control.partition("-")[2]) % len(TEXTS)
+    return TEXTS[number].replace(f"|MSG{number}|".encode(), f"|{control}|".encode())
 
 
 @dataclass
@@ -65,18 +71,10 @@ class Sender:
             writer.close()
 
 
-async def published(bus: str) -> set[bytes | None]:
-    """The ids of the proposals."""
-    async with kafka_log({"bootstrap_servers": bus}) as log:
-        ranges = await log.ranges([CURATION])
-        found = [dict(message.headers) async for message in log.messages(ranges)]
-    return {headers["ce_id"] for headers in found if headers["ce_type"] == b"sano.example.proposed"}
-
-
 async def test_what_a_stopped_and_a_killed_process_had_not_answered_comes_again_and_nothing_is_lost(
-    bus: str, tmp_path: Path
+    bus: str, tmp_path: Path, telemetry: OtlpSink
 ) -> None:
-    source = SourceProcess("producers.sources.mllp.app", tmp_path, bus)
+    source = SourceProcess("producers.sources.mllp.app", tmp_path, bus, telemetry)
     senders = [Sender(source.port, [f"{s}-{n}" for n in range(MESSAGES)]) for s in range(SENDERS)]
 
     async def accepted(count: int) -> None:
@@ -94,4 +92,8 @@ async def test_what_a_stopped_and_a_killed_process_had_not_answered_comes_again_
                 process.kill() if sigkill else process.terminate()
                 status = await asyncio.to_thread(process.wait, BOUND_SECONDS)
             assert status == (-9 if sigkill else 0)
-    assert len(await published(bus)) == SENDERS * MESSAGES
+    published = await source.published()
+    headers = [dict(message.headers) for message in published]
+    ids = {said["ce_id"] for said in headers if said["ce_type"] == b"sano.example.proposed"}
+    assert len(ids) == SENDERS * MESSAGES
+    assert leaked(source.places(published), HL7) == set()
