@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from producers.settings import ImportSettings, OperatorSettings
     from producers.sources.importing import Imported
-    from producers.sources.made import Made
+    from producers.sources.proposed import Proposed
     from producers.sources.proposing import Proposer
     from tenancy.bootstrap import Tenancy
     from tenancy.bus import Publisher
@@ -122,19 +122,19 @@ def import_(
 
 
 def _propose(context: typer.Context, file: Path, tenant: str, jwk: Path | None, json: bool) -> None:
-    from producers.sources.proposing import Proposed, propose_all
+    from producers.sources.proposed import propose_whole
     from producers.sources.raw_file import RawFile
 
     async def act(proposer: Proposer) -> Proposed:
         with counted("redacting") as progress:
-            return await propose_all(proposer, RawFile(file), progress)
+            return await propose_whole(proposer, RawFile(file), progress)
 
-    proposed = _proposing(context, tenant, jwk, act)
+    made = _proposing(context, tenant, jwk, act)
     if json:
-        found = {"proposed": len(proposed.examples), "consents": len(proposed.consents), "redacted": proposed.redacted}
+        found = {"proposed": len(made.proposals), "consents": len(made.consents), "redacted": made.redacted}
         return print_json({"tenant": tenant, **found})
     return typer.echo(
-        f"{len(proposed.examples)} examples proposed, {proposed.redacted} identifiers redacted; "
+        f"{len(made.proposals)} examples proposed, {made.redacted} identifiers redacted; "
         f"`sano review list --tenant {tenant}` shows what waits"
     )
 
@@ -142,14 +142,16 @@ def _propose(context: typer.Context, file: Path, tenant: str, jwk: Path | None, 
 def _propose_fhir(
     context: typer.Context, files: list[Path], tenant: str, mapping: Path | None, jwk: Path | None, json: bool
 ) -> None:
-    from producers.sources.fhir.importing import import_fhir
+    from producers.sources.fhir.importing import FhirFiles
     from producers.sources.fhir.mapping import read_mapping
+    from producers.sources.proposed import propose
 
     said = read_mapping(mapping)
 
-    async def act(proposer: Proposer) -> Made:
+    async def act(proposer: Proposer) -> Proposed:
         with counted("redacting") as progress:
-            return await import_fhir(proposer, files, said, progress)
+            source = FhirFiles(files, said, proposer.key, proposer.tenant, proposer.clock())
+            return await propose(proposer, source, progress)
 
     _say(_proposing(context, tenant, jwk, act), tenant, json)
 
@@ -158,16 +160,18 @@ def _propose_hl7(
     context: typer.Context, files: list[Path], tenant: str, codes: tuple[str, str], jwk: Path | None, json: bool
 ) -> None:
     from producers.sources.mllp.conversations import Codes
-    from producers.sources.mllp.taking import import_hl7
+    from producers.sources.mllp.taking import BatchFiles
+    from producers.sources.proposed import propose
 
-    async def act(proposer: Proposer) -> Made:
+    async def act(proposer: Proposer) -> Proposed:
         with counted("redacting") as progress:
-            return await import_hl7(proposer, files, Codes(*codes), progress)
+            source = BatchFiles(files, Codes(*codes), proposer.key, proposer.tenant)
+            return await propose(proposer, source, progress)
 
     _say(_proposing(context, tenant, jwk, act), tenant, json)
 
 
-def _say(made: Made, tenant: str, json: bool) -> None:
+def _say(made: Proposed, tenant: str, json: bool) -> None:
     """A line for each refusal, the counts, and exit status 1 where there is a refusal."""
     for refusal in made.refused:
         typer.echo(f"error: {refusal}", err=True)

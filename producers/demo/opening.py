@@ -20,12 +20,13 @@ from producers.queries.proposals import ProposalView, open_proposals
 from producers.queries.waiting import until
 from producers.review_page.web import COOKIE
 from producers.sources.approvals_file import read_approvals
-from producers.sources.fhir.importing import import_fhir
+from producers.sources.fhir.importing import FhirFiles
 from producers.sources.fhir.mapping import read_mapping
 from producers.sources.mllp.conversations import Codes, consent_id
 from producers.sources.mllp.framing import END, framed
 from producers.sources.mllp.listener import Listener
 from producers.sources.mllp.taking import taking
+from producers.sources.proposed import propose_whole
 from producers.sources.proposing import Proposer, public_key_of
 from producers.sources.source_key import SourceKey
 from schemas.bus.content import ChatMessage
@@ -67,11 +68,10 @@ async def export_read(proposer: Proposer, conversations: Conversations, scratch:
     file = scratch / "ward.fhir.json"
     try:
         await asyncio.to_thread(file.write_text, json.dumps(ward.bundle(conversations)))
-        made = await import_fhir(proposer, [file], read_mapping())
+        source = FhirFiles([file], read_mapping(), proposer.key, proposer.tenant, proposer.clock())
+        await propose_whole(proposer, source)
     finally:
         file.unlink(missing_ok=True)
-    if made.refused:
-        raise made.refused[0]
 
 
 async def feed_sent(proposer: Proposer, conversations: Conversations) -> None:

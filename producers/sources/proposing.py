@@ -15,16 +15,13 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from pydantic import ValidationError
 
-from producers.progress import Progress, each, silent
 from producers.sources.settings import SourceSettings
-from producers.sources.source import Candidate, Source
+from producers.sources.source import Candidate
 from producers.sources.source_key import SourceKey
-from schemas.base.contract import Contract
-from schemas.base.identifiers import OpaqueId
 from schemas.base.json_text import parse_json
 from schemas.bus.content import CommittedInline, ExampleContent, InlineContent
 from schemas.bus.envelope import Event
-from schemas.bus.events import ConsentGranted, EventData, ExampleProposed, SourceKind
+from schemas.bus.events import EventData, ExampleProposed, SourceKind
 from schemas.bus.redaction import Redaction
 from tenancy.bus import Publisher
 from tenancy.errors import Refused
@@ -118,37 +115,6 @@ class ProposerKeys:
             source,
             shift_dates=self.settings.source_dates == "shifted",
         )
-
-
-class Proposed(Contract):
-    """What a source's candidates came to: ids and counts."""
-
-    examples: tuple[OpaqueId, ...]
-    consents: tuple[OpaqueId, ...]
-    redacted: int
-
-
-async def propose_all(proposer: Proposer, source: Source, progress: Progress = silent) -> Proposed:
-    """Propose every candidate of a source, or none: all are redacted before the first is published.
-
-    Consents that they name are granted first, in their version 1: one that was revoked since stays revoked. After a
-    :class:`Transient` error the same again does the rest.
-    """
-    candidates = list(source.candidates())
-
-    async def redacted(candidate: Candidate) -> ExampleProposed:
-        return await asyncio.to_thread(proposer.proposal, source.kind, candidate)
-
-    proposals = await each(candidates, redacted, what="redacting", progress=progress)
-    consents = list(dict.fromkeys(data.consent_id for data in proposals if data.consent_id is not None))
-    granted = [ConsentGranted(consent_id=consent, version=1) for consent in consents]
-    await each(granted, proposer.publish, what="publishing consents", progress=progress)
-    await each(proposals, proposer.publish, what="proposing", progress=progress)
-    return Proposed(
-        examples=tuple(data.example_id for data in proposals),
-        consents=tuple(consents),
-        redacted=sum(span.count for data in proposals for span in data.redaction.counts),
-    )
 
 
 def public_key_of(jwk: Mapping[str, str]) -> OKPKey:

@@ -10,10 +10,10 @@ from typing import Any
 from joserfc.jwk import OKPKey
 
 from producers.sources.fhir.candidates import Finder
-from producers.sources.fhir.importing import conversations, import_fhir, made_of
+from producers.sources.fhir.importing import FhirFiles, FhirResources, conversations
 from producers.sources.fhir.mapping import FhirMapping, read_mapping
 from producers.sources.fhir.resources import Resources, validated
-from producers.sources.made import Made
+from producers.sources.proposed import Proposed, propose
 from producers.sources.proposing import Proposer
 from producers.sources.source_key import SourceKey
 from tenancy.bus import RecordingPublisher
@@ -102,18 +102,19 @@ def proposer(publisher: RecordingPublisher, key: OKPKey | None = None) -> Propos
     return Proposer(TENANT, public, SourceKey(b"k" * 32), GATE, publisher, "/test", lambda: NOW)
 
 
-async def made_from(*resources: Json, mapping: FhirMapping = MAPPING) -> Made:
+async def made_from(*resources: Json, mapping: FhirMapping = MAPPING) -> Proposed:
     held = Resources()
     for number, resource in enumerate(resources):
         read = validated(resource, mapping.types | {"Binary"})
         if read is not None:
             held.add(read, where=f"entry {number}")
     of = proposer(RecordingPublisher())
-    return await made_of(of, Finder(held, mapping, of.key, TENANT), conversations(held), leaves_only=True)
+    finder = Finder(held, mapping, of.key, TENANT)
+    return await Proposed.of(of, FhirResources(finder, conversations(held), NOW, leaves_only=True))
 
 
-async def imported(*paths: Path, publisher: RecordingPublisher, mapping: FhirMapping = MAPPING) -> Made:
-    return await import_fhir(proposer(publisher), paths, mapping)
+async def imported(*paths: Path, publisher: RecordingPublisher, mapping: FhirMapping = MAPPING) -> Proposed:
+    return await propose(of := proposer(publisher), FhirFiles(paths, mapping, of.key, TENANT, NOW))
 
 
 def written(path: Path, *lines: Any) -> Path:

@@ -14,9 +14,10 @@ import pytest
 from joserfc.jwk import OKPKey
 
 from producers.sources.fhir.candidates import Finder
-from producers.sources.fhir.importing import import_fhir
+from producers.sources.fhir.importing import FhirFiles
 from producers.sources.fhir.mapping import FhirMapping, read_mapping
 from producers.sources.fhir.resources import Resources, moment, relative, version_of
+from producers.sources.proposed import propose
 from producers.sources.source_key import SourceKey
 from schemas.bus.outcome import Outcome
 from tenancy.bus import RecordingPublisher
@@ -26,6 +27,7 @@ from tests.unit.damaged_json import damaged
 from tests.unit.fhir_parts import (
     DEMO,
     MAPPING,
+    NOW,
     TENANT,
     Json,
     bundle,
@@ -57,7 +59,7 @@ def turns(*resources: Json, of: str) -> list[tuple[str, str]]:
 async def test_curation_takes_the_demos_bundle_and_its_consents() -> None:
     held, publisher = await onboarded_parts(TENANT), RecordingPublisher()
     key = OKPKey.import_key(dict(await held.tenancy.keys.public_key(TENANT)))
-    made = await import_fhir(proposer(publisher, key), [DEMO], MAPPING)
+    made = await propose(of := proposer(publisher, key), FhirFiles([DEMO], MAPPING, of.key, TENANT, NOW))
     assert (len(made.proposals), len(made.consents), made.granted, made.refused) == (4, 2, 1, [])
     outcomes = await Review(held, TENANT).handle(*publisher.events)
     assert outcomes == [Outcome.EFFECT] * 6

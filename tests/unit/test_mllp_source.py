@@ -25,7 +25,8 @@ from producers.sources.mllp.framing import END, START, framed, frames
 from producers.sources.mllp.listener import Limits, Listener
 from producers.sources.mllp.message import Unreadable, read_message
 from producers.sources.mllp.settings import MllpSettings
-from producers.sources.mllp.taking import import_hl7, taking
+from producers.sources.mllp.taking import BatchFiles, taking
+from producers.sources.proposed import Proposed, propose
 from producers.sources.proposing import Proposer
 from producers.sources.source_key import SourceKey
 from schemas.bus.envelope import Event
@@ -503,6 +504,10 @@ async def test_other_admissions_and_transfers_are_accepted_and_say_nothing() -> 
 # --- batch files
 
 
+async def imported(bus: Bus, path: Path) -> Proposed:
+    return await propose(of := made_by(bus), BatchFiles([path], Codes(), of.key, TENANT))
+
+
 async def test_a_batch_file_is_taken_as_a_listener_would_take_its_messages_and_bad_ones_get_a_line_each(
     tmp_path: Path,
 ) -> None:
@@ -514,7 +519,7 @@ async def test_a_batch_file_is_taken_as_a_listener_would_take_its_messages_and_b
     path.write_bytes(
         b"FHS|^~\\&\nBHS|^~\\&\n" + mdm("B1") + framed(merge("B2")) + b"\r\n".join(bad) + b"BTS|6\nFTS|1\n"
     )
-    made = await import_hl7(made_by(bus), [path], Codes())
+    made = await imported(bus, path)
     assert sorted(event.id for event in bus.events) == sorted(event.id for event in live.events)
     assert (made.passed_over, [str(refusal) for refusal in made.refused]) == (
         1,
@@ -525,10 +530,10 @@ async def test_a_batch_file_is_taken_as_a_listener_would_take_its_messages_and_b
         ],
     )
     path.write_bytes(b"nothing of that kind")
-    [refusal] = (await import_hl7(made_by(bus), [path], Codes())).refused
+    [refusal] = (await imported(bus, path)).refused
     assert refusal.code == "not-hl7"
     with pytest.raises(Refused, match="cannot be read"):
-        await import_hl7(made_by(bus), [tmp_path / "gone"], Codes())
+        await imported(bus, tmp_path / "gone")
 
 
 async def test_five_hundred_damaged_batch_files_are_refused_message_by_message_and_never_quoted(tmp_path: Path) -> None:
@@ -537,7 +542,7 @@ async def test_five_hundred_damaged_batch_files_are_refused_message_by_message_a
     for number in range(500):
         bus = Bus()
         path.write_bytes(damaged_bytes(draw, good, ODD))
-        made = await import_hl7(made_by(bus), [path], Codes())
+        made = await imported(bus, path)
         refused += len(made.refused)
         assert len(bus.events) + len(made.refused) + made.passed_over >= 1, number
         for refusal in made.refused:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from joserfc.jwk import OKPKey
 
-from producers.sources.proposing import Proposer, propose_all, public_key_of, read_public_key
+from producers.sources.proposed import propose_whole
+from producers.sources.proposing import Proposer, public_key_of, read_public_key
 from producers.sources.raw_file import RawFile
 from producers.sources.source import Candidate
 from producers.sources.source_key import SourceKey
@@ -130,12 +131,12 @@ async def test_a_whole_file_is_proposed_after_its_consents_or_nothing_of_it(tmp_
     proposer = await proposer_of(held)
     good = [line(number, consent="consent-1", author="author-1") for number in range(3)]
     with pytest.raises(Refused, match=r"raw.jsonl:4: refused"):
-        await propose_all(proposer, RawFile(write(tmp_path, *good, line(4, reviewer="rev-1"))))
+        await propose_whole(proposer, RawFile(write(tmp_path, *good, line(4, reviewer="rev-1"))))
     with pytest.raises(Refused, match="line 1 again"):
-        await propose_all(proposer, RawFile(write(tmp_path, *good, good[0])))
+        await propose_whole(proposer, RawFile(write(tmp_path, *good, good[0])))
     assert held.publisher.events == []
-    proposed = await propose_all(proposer, RawFile(write(tmp_path, *good)))
-    assert (len(proposed.examples), proposed.consents, proposed.redacted) == (3, ("consent-1",), 6)
+    proposed = await propose_whole(proposer, RawFile(write(tmp_path, *good)))
+    assert (len(proposed.proposals), proposed.granted, proposed.redacted) == (3, 1, 6)
     assert held.types() == ["consent.granted", *["example.proposed"] * 3]
     assert all(
         e.data.author_id == "author-1" for e in held.publisher.events if isinstance(e.data, events.ExampleProposed)
@@ -157,7 +158,7 @@ async def test_five_hundred_malformed_files_are_refused_in_words_that_quote_noth
             ]
         )
         try:
-            await propose_all(proposer, RawFile(write(tmp_path, bad)))
+            await propose_whole(proposer, RawFile(write(tmp_path, bad)))
         except Refused as refused:
             assert NAME not in str(refused), number
             assert "4482913" not in str(refused), number

@@ -17,8 +17,9 @@ from pathlib import Path
 from opentelemetry import metrics
 
 from producers.sources.curation_tools.records import Current, Tool, current_version
+from producers.sources.proposed import Proposed
 from producers.sources.proposing import Proposer
-from schemas.bus.events import ConsentGranted, ExampleProposed, ExampleReviewed
+from schemas.bus.events import ExampleProposed, ExampleReviewed
 from tenancy.errors import Refused, Transient
 from tenancy.platform.clock import Clock, utc_now
 from tenancy.service.telemetry import SCOPE, error_location
@@ -112,12 +113,11 @@ class Receiver:
         current = current_version(record, self.tool.name, self.proposer.key, self.proposer.tenant)
         if current is None or not self._news(record_id, current):
             return
-        data = await asyncio.to_thread(self.proposer.proposal, "curation-tool", current.candidate)
+        made = (await Proposed.of(self.proposer, current)).whole()
+        [data] = made.proposals
         version = (record_id, str(data.version))
         if version not in self._said:
-            if data.consent_id is not None:
-                await self.proposer.publish(ConsentGranted(consent_id=data.consent_id, version=1))
-            await self.proposer.publish(data)
+            await made.publish(self.proposer)
             self._remember(version, "proposed")
         for review in self._reviews(data, current):
             said = (record_id, str(data.version), review.reviewer_id)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from producers.sources.source import Candidate
+from producers.sources.source import Candidate, Said
 from producers.sources.source_key import SourceKey
 from schemas.base.canonical import canonical_json
 from schemas.bus.content import ChatMessage
-from schemas.bus.events import Verdict
+from schemas.bus.events import ConsentGranted, SourceKind, Verdict
 from tenancy.errors import Refused
 
 MOST_CHARACTERS = 32_768
@@ -72,10 +72,15 @@ class Reviewed:
 
 @dataclass(frozen=True)
 class Current:
-    """The version that is current, as a candidate, and what its reviewers say of it."""
+    """A source: the version that is current, and what its reviewers say of it."""
 
     candidate: Candidate
     reviews: tuple[Reviewed, ...]
+    kind: SourceKind = "curation-tool"
+
+    def said(self) -> list[Said]:
+        consent = self.candidate.consent_id
+        return [*([ConsentGranted(consent_id=consent, version=1)] if consent is not None else []), self.candidate]
 
 
 def current_version(record: Record, tool: str, key: SourceKey, tenant: str) -> Current | None:

@@ -24,7 +24,7 @@ from producers.sources.documents.reading import (
 )
 from producers.sources.fhir.files import read_files
 from producers.sources.fhir.resources import Held, Resources
-from producers.sources.made import placed
+from producers.sources.source import placed
 from tenancy.errors import Refused
 
 SUFFIXES = (".json", ".ndjson")

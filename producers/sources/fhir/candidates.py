@@ -170,6 +170,7 @@ class Finder:
             author_id=self._opaque("author", said[0]) if said else None,
             consent_id=self.consent_id(under[0]) if under else None,
             provenance_ids=self._provenances({one.name for one in chain}),
+            place=held.where,
         )
 
     def _opaque(self, of: str, reference: str) -> str:

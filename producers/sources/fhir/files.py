@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from producers.sources.fhir.resources import NAME, Resources, denial, relative, validated
-from producers.sources.made import placed
+from producers.sources.source import placed
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
 

@@ -1,26 +1,21 @@
-"""Proposes what FHIR resources hold: decisions on consent first, then withdrawals, then candidates.
-
-What is refused is said and the rest goes on. Everything is made before the first of it is published.
-"""
+"""Says what FHIR resources hold: decisions on consent, withdrawals and candidates; of what is refused, why."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from producers.progress import Progress, silent
 from producers.sources.fhir.candidates import Finder
 from producers.sources.fhir.consents import Decision, Word, decided, together
 from producers.sources.fhir.files import read_files
 from producers.sources.fhir.mapping import FhirMapping, texts
 from producers.sources.fhir.resources import Held, Resources
-from producers.sources.made import Made, placed
-from producers.sources.proposing import Proposer
-from producers.sources.source import Candidate
-from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleWithdrawn
+from producers.sources.source import Said, placed
+from producers.sources.source_key import SourceKey
+from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleWithdrawn, SourceKind
 from tenancy.errors import Refused
 
 ENTERED_IN_ERROR = "entered-in-error"
@@ -28,35 +23,63 @@ DELETED = "deleted"
 CONVERSATIONS = ("Communication", "QuestionnaireResponse", "DocumentReference")
 
 
-async def import_fhir(
-    proposer: Proposer, paths: Iterable[Path], mapping: FhirMapping, progress: Progress = silent
-) -> Made:
-    """Propose everything that the files hold. Raises :class:`Refused` where a file is not there.
+@dataclass(frozen=True)
+class FhirResources:
+    """A source: these resources, those that the server has deleted, and every Consent that was read with them.
 
-    After a :class:`~tenancy.errors.Transient` error the same again does the rest.
+    ``leaves_only``: an answer that a later answer of the same thread goes on from is no example of its own.
     """
-    resources, refused = await asyncio.to_thread(read_files, list(paths), mapping.types)
-    finder = Finder(resources, mapping, proposer.key, proposer.tenant)
-    there = [held for held in conversations(resources) if held.name not in resources.deleted]
-    made = await made_of(proposer, finder, there, progress, leaves_only=True)
-    made.withdrawals += of_deleted(finder, resources.deleted)
-    made.refused[:0] = [*refused, *(placed(where, no_owner()) for where in _deleted_consents(resources))]
-    await made.publish(proposer, progress)
-    return made
+
+    finder: Finder = field(repr=False)
+    held: Sequence[Held] = field(repr=False)
+    now: datetime
+    deleted: Iterable[str] = ()
+    leaves_only: bool = False
+    kind: SourceKind = "fhir"
+
+    def said(self) -> Iterator[Said]:
+        yield from _decisions(self.finder, self.now)
+        earlier = self.finder.answered_on() if self.leaves_only else frozenset[str]()
+        for held in self.held:
+            yield self._said_of(held, earlier)
+        for name in self.deleted:
+            if name.partition("/")[0] in CONVERSATIONS:
+                yield ExampleWithdrawn(example_id=self.finder.example_id(name), reason_code=DELETED)
+
+    def _said_of(self, held: Held, earlier: Set[str]) -> Said:
+        try:
+            withdrawn = self.finder.withdrawn(held)
+            if withdrawn is not None:
+                return ExampleWithdrawn(example_id=withdrawn, reason_code=ENTERED_IN_ERROR)
+            return None if held.name in earlier else self.finder.candidate(held)
+        except Refused as refusal:
+            return placed(held.where, refusal)
+
+
+@dataclass(frozen=True)
+class FhirFiles:
+    """A source: everything that Bundles, NDJSON and Bulk Data exports hold."""
+
+    paths: Sequence[Path]
+    mapping: FhirMapping
+    key: SourceKey = field(repr=False)
+    tenant: str
+    now: datetime
+    kind: SourceKind = "fhir"
+
+    def said(self) -> Iterator[Said]:
+        """Raises :class:`Refused` where a file is not there."""
+        resources, refused = read_files(self.paths, self.mapping.types)
+        yield from refused
+        yield from (placed(where, no_owner()) for where in _deleted_consents(resources))
+        finder = Finder(resources, self.mapping, self.key, self.tenant)
+        there = [held for held in conversations(resources) if held.name not in resources.deleted]
+        yield from FhirResources(finder, there, self.now, resources.deleted, leaves_only=True).said()
 
 
 def conversations(resources: Resources) -> list[Held]:
     """What may be a conversation, in the order of the input within each type."""
     return [held for kind in CONVERSATIONS for held in resources.of_type(kind)]
-
-
-def of_deleted(finder: Finder, names: Iterable[str]) -> list[ExampleWithdrawn]:
-    """The withdrawals of the examples that were made of resources which the server has deleted."""
-    return [
-        ExampleWithdrawn(example_id=finder.example_id(name), reason_code=DELETED)
-        for name in names
-        if name.partition("/")[0] in CONVERSATIONS
-    ]
 
 
 def no_owner() -> Refused:
@@ -68,41 +91,7 @@ def _deleted_consents(resources: Resources) -> list[str]:
     return [where for name, where in resources.deleted.items() if name.startswith("Consent/")]
 
 
-async def made_of(
-    proposer: Proposer,
-    finder: Finder,
-    candidates: Iterable[Held],
-    progress: Progress = silent,
-    *,
-    leaves_only: bool = False,
-) -> Made:
-    """The events of these resources and of every Consent that is there; nothing is published.
-
-    ``leaves_only``: an answer that a later answer of the same thread goes on from is no example of its own.
-    """
-    made = Made()
-    _decide_consents(finder, proposer.clock(), made)
-    found: list[tuple[Held, Candidate]] = []
-    earlier = await asyncio.to_thread(finder.answered_on) if leaves_only else frozenset[str]()
-    for held in candidates:
-        try:
-            withdrawn = finder.withdrawn(held)
-            candidate = None
-            if withdrawn is not None:
-                made.withdrawals.append(ExampleWithdrawn(example_id=withdrawn, reason_code=ENTERED_IN_ERROR))
-            elif held.name not in earlier:
-                candidate = await asyncio.to_thread(finder.candidate, held)
-            if candidate is None:
-                made.passed_over += withdrawn is None
-            else:
-                found.append((held, candidate))
-        except Refused as refusal:
-            made.refused.append(placed(held.where, refusal))
-    await made.redact(proposer, "fhir", [(held.where, candidate) for held, candidate in found], progress)
-    return made
-
-
-def _decide_consents(finder: Finder, now: datetime, made: Made) -> None:
+def _decisions(finder: Finder, now: datetime) -> Iterator[ConsentGranted | ConsentRevoked | Refused]:
     mapping = finder.mapping.consent
     if mapping is None:
         return
@@ -113,15 +102,16 @@ def _decide_consents(finder: Finder, now: datetime, made: Made) -> None:
             if not whose:
                 raise Refused("no-patient", "refused: Consent: the mapping finds nobody whom it is about")
             decision = decided(held.body, mapping, now)
-            if decision.refusal is not None:
-                made.refused.append(placed(held.where, decision.refusal))
             of_whom[finder.consent_id(whose[0])].append(decision)
-        except Refused as refusal:
-            made.refused.append(placed(held.where, refusal))
+            refusal = decision.refusal
+        except Refused as why:
+            refusal = why
+        if refusal is not None:
+            yield placed(held.where, refusal)
     for consent_id, decisions in of_whom.items():
         whole = together(decisions)
         if whole.word is not Word.SILENT:
-            made.consents.append(
+            yield (
                 ConsentGranted(consent_id=consent_id, version=whole.version, until=whole.until)
                 if whole.granted
                 else ConsentRevoked(consent_id=consent_id, version=whole.version)

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from producers.sources.fhir.candidates import MOST_TURNS, Finder
-from producers.sources.fhir.importing import CONVERSATIONS, made_of, no_owner, of_deleted
+from producers.sources.fhir.importing import CONVERSATIONS, FhirResources, no_owner
 from producers.sources.fhir.mapping import ConsentMapping, FhirMapping, texts, values
 from producers.sources.fhir.notification import Malformed, Notification, NotificationEvent, read_notification
 from producers.sources.fhir.positions import Positions
 from producers.sources.fhir.resources import Held, Resource, Resources, denial, relative, validated
 from producers.sources.fhir.server import Deleted, FhirServer, NoSearch
-from producers.sources.made import placed
+from producers.sources.proposed import propose
 from producers.sources.proposing import Proposer
-from schemas.bus.events import EventData
+from producers.sources.source import placed
 from tenancy.errors import Refused
 from tenancy.service.telemetry import SCOPE
 
@@ -98,11 +98,9 @@ class Receiver:
         names += [held.name for held in look.resources.of_type("Consent") if held.name not in names]
         found = [held for name in names if (held := await look.of(name)) is not None]
         finder = Finder(look.resources, self.mapping, self.proposer.key, self.proposer.tenant)
-        deleted = of_deleted(finder, look.deleted)
-        made = await made_of(self.proposer, finder, [held for held in found if held.type in CONVERSATIONS])
-        published: list[EventData] = [*made.consents, *made.withdrawals, *deleted, *made.proposals]
-        for data in published:
-            await self.proposer.publish(data)
+        conversations = [held for held in found if held.type in CONVERSATIONS]
+        source = FhirResources(finder, conversations, self.proposer.clock(), look.deleted)
+        made = await propose(self.proposer, source)
         return [*look.refused, *made.refused]
 
 
