@@ -3,7 +3,8 @@
 ``{KIND|text}`` marks an identifier. The gate was changed for what it missed in the first ones, and its token model
 learns from them with other names in them. The rest, behind :data:`LOOKED_AT`, are for counting only: whoever changes
 the gate does not look at what it misses or touches there, and writes new ones behind them once somebody did.
-``plain``, ``asked``, ``queries`` and ``notes`` have files of their own, and the last three a half that was looked at.
+``plain``, ``shift``, ``asked``, ``queries`` and ``notes`` have files of their own, all but the first in two halves, of
+which one was looked at.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def plain(*, clean: bool = False) -> list[Sample]:
 
 
 def half(name: str, *, clean: bool = False, looked_at: bool) -> list[Sample]:
-    """Every second one of ``asked``, ``queries`` or ``notes``: the first may be looked at, the others never were."""
+    """Every second one of such a file: the first may be looked at, the others never were."""
     return [joined(parts) for parts in written_parts(clean=clean, name=name)[0 if looked_at else 1 :: 2]]
 
 
