@@ -41,6 +41,12 @@ class Server:
 
     async def stream(self, tokens: int, model: str | None = None) -> float:
         """Read one answer to its end. Returns when its first text came, in seconds from the connection on."""
+        return (await self.texts(tokens, model))[0]
+
+    async def texts(self, tokens: int, model: str | None = None) -> list[float]:
+        """Read one answer to its end. Returns when each piece of it came, in seconds from the connection on, from that
+        with the first text on.
+        """
         body = json.dumps(
             {
                 "model": model or self.model,
@@ -58,19 +64,19 @@ class Server:
             "Connection: close",
             *(f"{name}: {value}" for name, value in bearer(TENANT).items()),
         ]
-        started, first = time.perf_counter(), None
+        started, came = time.perf_counter(), list[float]()
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
             writer.write("\r\n".join((*head, "", body)).encode())
             answer = bytearray()
             while part := await reader.read(65_536):
                 answer += part
-                if first is None and answer.count(b"data: {") > 1:  # the first only names the role
-                    first = time.perf_counter() - started
+                if came or answer.count(b"data: {") > 1:  # the first only names the role
+                    came.append(time.perf_counter() - started)
             writer.close()
-        if not answer.startswith(b"HTTP/1.1 200") or b"data: [DONE]" not in answer or first is None:
+        if not answer.startswith(b"HTTP/1.1 200") or b"data: [DONE]" not in answer or not came:
             raise RuntimeError(f"the answer was not streamed: {bytes(answer[:300])!r}")
-        return first
+        return came
 
 
 @contextmanager

