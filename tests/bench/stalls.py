@@ -29,6 +29,7 @@ def run(options: Options, home: Path) -> Result:
     requests = QUICK_REQUESTS if options.quick else REQUESTS
     usual: dict[str, list[float]] = {side: [] for side in NAMES}
     dearest: dict[str, list[float]] = {side: [] for side in NAMES}
+    taken: dict[str, list[float]] = {side: [] for side in NAMES}
 
     async def longest(side: str, server: Server, _: int) -> float:
         waited, used = [], []
@@ -38,6 +39,7 @@ def run(options: Options, home: Path) -> Result:
             waited.append((time.perf_counter() - started) * 1000)
             used.append((server.used() - before) * 1000)
         usual[side].append(median(waited))
+        taken[side].append(median(used))
         dearest[side].append(max(used))
         return max(waited)
 
@@ -49,6 +51,7 @@ def run(options: Options, home: Path) -> Result:
         values = asyncio.run(interleaved(options.rounds, steps))
     measured = {side: Measured("ms", figures) for side, figures in values.items()}
     more = {f"a request, {NAMES[side]}": Measured("ms", tuple(figures)) for side, figures in usual.items()}
+    more |= {f"processor time of a request, {NAMES[side]}": Measured("ms", tuple(taken[side])) for side in NAMES}
     more |= {f"most processor time of a request, {NAMES[side]}": Measured("ms", tuple(dearest[side])) for side in NAMES}
     stalls = {
         NAMES[side]: max(worst - each for worst, each in zip(values[side], usual[side], strict=True)) for side in NAMES
