@@ -214,6 +214,6 @@ async def _as_dispatched(write: Writer, scene: Scene, tenancy: Tenancy) -> None:
             continue
 
 
-def places(effects: Sequence[str], most: int = 8) -> Sequence[int]:
+def places(effects: Sequence[str], most: int = 6) -> Sequence[int]:
     """After how many of the effects to stop: in ``make explore`` each number, else at most ``most`` of them."""
     return spread(range(len(effects) + 1), None if is_exploring() else most)

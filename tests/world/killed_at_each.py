@@ -15,7 +15,7 @@ from tests.world.final_state import difference
 SCRATCH = Path()
 """Of every world: the working folder, whichever that is in a copy. See ``one_life_in_many_copies``."""
 
-OF_A_KIND = 3
+OF_A_KIND = 2
 Result = dict[str, Any]
 
 
