@@ -53,7 +53,7 @@ def _measured(home: Path, *, is_sample: bool) -> dict[str, Any]:
     base = Path(base_model_folder(LocalSettings(), inherited_environment()))
     found = asyncio.run(_retrieved(home))
     began = time.process_time()
-    worn = adapters(base, home, without_passages=not is_sample)
+    worn = adapters(base, home, is_sample=is_sample)
     trained = time.process_time()
     cells = answered(base, worn, found, SAMPLE if is_sample else QUESTIONS)
     processor = select_processor("auto")

@@ -23,6 +23,8 @@ from tests.answers.style import DOCUMENTED_ID, OPENING, examples
 
 MOST_TOKENS = 32
 BATCH = 12
+SAMPLE_EPOCHS = 2
+"""By then it has learnt its style."""
 Model = str
 BASE: Model = "base"
 ADAPTER: Model = "adapter"
@@ -72,23 +74,25 @@ class Answers:
         return [self.said[prompt] for prompt in prompts]
 
 
-def trained(base: Path, chosen: Sequence[TrainingExample], home: Path, passages_share: float = 0.0) -> Path:
+def trained(base: Path, chosen: Sequence[TrainingExample], home: Path, hyperparameters: Hyperparameters) -> Path:
     """The folder of an adapter."""
-    output = home / f"adapter-{len(chosen)}-{passages_share}"
+    output = home / f"adapter-{len(chosen)}-{hyperparameters.passages_share}"
     trainer = LoraTrainer(str(base), "smollm2", home)
     found = BaseModel(base, model_digest(base))
-    hyperparameters = Hyperparameters(passages_share=passages_share)
     trainer.train(chosen, found, hyperparameters, "run-1", output, lambda _: None, lambda: False)
     return output
 
 
-def adapters(base: Path, home: Path, *, without_passages: bool) -> dict[Model, Path]:
-    """Trains what is asked besides the base model."""
+def adapters(base: Path, home: Path, *, is_sample: bool) -> dict[Model, Path]:
+    """Trains what is asked besides the base model. A sample has one adapter fewer, and one of fewer passes."""
     plain = [one for one in examples() if not one.example_id.startswith(DOCUMENTED_ID)]
-    made = {ADAPTER: trained(base, examples(), home)}
-    if without_passages:
-        made[WITHOUT_PASSAGES] = trained(base, plain, home)
-    return {**made, BESIDE_PASSAGES: trained(base, plain, home, passages_share=1.0)}
+    beside = Hyperparameters(passages_share=1.0)
+    made = {ADAPTER: trained(base, examples(), home, Hyperparameters())}
+    if is_sample:
+        beside = beside.evolve(num_train_epochs=SAMPLE_EPOCHS)
+    else:
+        made[WITHOUT_PASSAGES] = trained(base, plain, home, Hyperparameters())
+    return {**made, BESIDE_PASSAGES: trained(base, plain, home, beside)}
 
 
 def answered(
