@@ -69,6 +69,8 @@ ENGINE_SECONDS = 30.0
 FRAME_CHARACTERS_PER_TOKEN = 2
 """Of the context: about half of it for passages, at four characters a token of English."""
 RESTARTS = RestartPolicy()
+FETCH_WAIT_MS = 2_000
+"""A replica is alone in its group, so that it takes no partition over from anybody."""
 LAST_SECONDS = 5.0
 """For the last audit of loads, and as long for the last report of usage: in an outage each would wait for more than a
 minute while decrypted weights lie there, and a replica that is killed over it leaves them.
@@ -294,7 +296,8 @@ class Replica:
         are parsed and verified, and outcomes published, where that holds up no stream.
         """
         # One at a time: a removal waits for the engine as a whole, and others would spend their time waiting for it.
-        policy = replace(self.settings.handling_policy(), lanes=replace(LANES, side_by_side=1))
+        lanes = replace(LANES, side_by_side=1)
+        policy = replace(self.settings.handling_policy(), lanes=lanes, fetch_wait_ms=FETCH_WAIT_MS)
         dispatcher = Dispatcher(
             SERVICE,
             handled_on(asyncio.get_running_loop(), HANDLERS),

@@ -34,6 +34,9 @@ class HandlingPolicy:
 
     ``lanes``: half as many side by side as the object store's client has threads, since runs use several. What does not
     fit into memory is left on the broker by the lanes with most of it, so that nobody waits behind it.
+
+    ``fetch_wait_ms``: so long a broker holds an answer without a record. A longer wait costs an idle process less, but
+    whoever takes partitions over waits for it: a broker answers the requests of one connection in their order.
     """
 
     deadline_seconds: float = 60.0
@@ -46,6 +49,7 @@ class HandlingPolicy:
     consecutive_failures_before_stop: int = 50
     lanes: LaneLimits = LANES
     session_timeout_ms: int = 45_000
+    fetch_wait_ms: int = 500
 
     @property
     def max_poll_interval_ms(self) -> int:

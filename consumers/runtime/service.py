@@ -86,6 +86,7 @@ class Consumer:
             heartbeat_interval_ms=policy.heartbeat_interval_ms,
             max_poll_interval_ms=policy.max_poll_interval_ms,
             rebalance_timeout_ms=policy.rebalance_timeout_ms,
+            fetch_max_wait_ms=policy.fetch_wait_ms,
             listener=self._reading,
         )
 

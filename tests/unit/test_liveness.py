@@ -9,14 +9,18 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from consumers.runtime.dispatch import Dispatcher
 from consumers.runtime.liveness import Progress
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.service import Consumer
 from consumers.runtime.settings import ConsumerSettings
+from schemas.bus import events
+from tenancy.bus import RecordingPublisher
 from tenancy.service.health import health_app
 from tenancy.service.loops import own_loop
 from tests.unit.runtime_parts import (
     TELEMETRY,
+    a_tenancy,
 )
 
 
@@ -91,6 +95,16 @@ async def test_liveness_is_503_while_a_message_is_stuck_and_readiness_while_the_
         progress.end(held, has_succeeded=True)
         bus_answers[0] = False
         assert await statuses() == (200, 503)
+
+
+def test_a_broker_holds_an_empty_answer_for_as_long_as_the_consumers_policy_says() -> None:
+    settings = ConsumerSettings(kafka_bootstrap_servers="localhost:1", s3_bucket="b")
+    for policy in (HandlingPolicy(), HandlingPolicy(fetch_wait_ms=2_000)):
+        dispatcher: Dispatcher[None] = Dispatcher(
+            "curation", {}, a_tenancy(RecordingPublisher()), None, TELEMETRY, policy
+        )
+        consumer = Consumer(dispatcher, [events.CURATION], "g", settings)
+        assert consumer._subscriber._connection_args["fetch_max_wait_ms"] == policy.fetch_wait_ms
 
 
 async def test_whether_the_bus_answers_is_asked_of_another_loop_and_not_waited_for_where_that_is_blocked(

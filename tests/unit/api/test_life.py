@@ -227,6 +227,7 @@ async def test_events_are_read_and_told_beside_the_loop_that_answers_and_handled
     async with process.started():
         await process.until(200, READY)
     assert Consumer.outcomes == [Outcome.NOOP_DUPLICATE] * 50
+    assert Consumer.dispatcher.policy.fetch_wait_ms == 2_000, "alone in its group it need not ask twice a second"
     assert threads == {
         **{what: {"bus"} for what in ("parsed", "verified", "told")},
         "handled": {threading.current_thread().name},
