@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +15,7 @@ from aiokafka.errors import KafkaError
 from deploy.local.errors import ProcessExited
 from deploy.local.java import require_java
 from deploy.local.kafka_access import SUPER_USER, KafkaAccess
+from deploy.local.kafka_classes import class_archive, format_arguments, random_cluster_id
 from deploy.local.kafka_config import BrokerAddress, server_properties
 from deploy.local.kafka_jars import fetch_kafka_jars, kafka_jars_dir
 from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
@@ -58,7 +57,7 @@ class KafkaCluster:
         self._env = dict(inherited_environment() if env is None else env)
         self._access = access
         self._tie_to_parent = tie_to_parent
-        self._cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        self._cluster_id = random_cluster_id()
         self._children: dict[int, ChildProcess] = {}
 
     @property
@@ -160,6 +159,7 @@ class KafkaCluster:
             "-XX:+UseSerialGC",  # few cores: parallel collectors only add threads
             "-XX:TieredStopAtLevel=1",  # halves the start-up; a local broker is not what anyone measures
             "-XX:-UsePerfData",  # no /tmp/hsperfdata_*
+            f"-XX:SharedArchiveFile={class_archive(self._jars_dir)}",
             f"-XX:ErrorFile={home / 'jvm-crash.log'}",
             f"-Djava.io.tmpdir={home / 'tmp'}",
             f"-Dlog4j2.configurationFile={LOG_CONFIG}",
@@ -182,14 +182,6 @@ class KafkaCluster:
         for child in self._children.values():
             child.kill()
         self._children.clear()
-
-
-def format_arguments(cluster_id: str, properties: Path) -> list[str]:
-    """Builds the command that formats a broker's storage.
-
-    The id is joined to its option: one random id in 64 begins with a hyphen and would be read as an option itself.
-    """
-    return ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", f"--config={properties}"]
 
 
 def _brokers_seen_from(address: str, settings: Mapping[str, Any]) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from deploy.local.errors import KafkaDownloadFailed, LocalStackError, ToolMissing
 from deploy.local.fetched import fetch_once
 from deploy.local.java import require_java
+from deploy.local.kafka_classes import archive_classes
 
 POM = Path(__file__).with_name("kafka-pom.xml")
 DOWNLOAD_SECONDS = 600
@@ -28,7 +29,9 @@ def fetch_kafka_jars(cache_dir: Path) -> Path:
     Maven fails.
     """
     require_java()  # before anything is fetched that could not run
-    return fetch_once(kafka_jars_dir(cache_dir), _run_maven)
+    jars = fetch_once(kafka_jars_dir(cache_dir), _run_maven)
+    archive_classes(jars)
+    return jars
 
 
 def _run_maven(target: Path) -> None:
