@@ -31,13 +31,13 @@ _AGE_SEX = re.compile(
 )
 _AGE_LABEL_SURE = re.compile(
     rf"(?<![^\W_])(?:age[ds]?|aet(?:at)?\.?|turn(?:ed|ing|s)?)(?:\s?/\s?sex|\s?\((?:in\s)?y\w{{1,4}}\))?\s?(?:[:=-]|is|was|of|about|"
-    rf"approx\.?)?\s?(?P<age>{_OLD})(?![\w./%]|\s?(?:deg|°|and\s(?:over|older|above|up)|or\s(?:over|"
+    rf"approx\.?)?\s?(?P<age>{_OLD})(?![\w/%]|\.\d|\s?(?:deg|°|and\s(?:over|older|above|up)|or\s(?:over|"
     rf"older|above)|\+))",
     re.IGNORECASE,
 )
 _AGE_OF_SOMEBODY = re.compile(
     rf"(?:\]|\b(?:he|she|they|who|pt|patient|mom|mother|dad|father|wife|husband|grand\w{{2,7}}|gentleman|lady|woman|man))"
-    rf"(?:\s(?:is|was|are|turns|turned)|'s|,)\s(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<age>{_OLD})"
+    rf"(?:\s(?:is|was|are|turns|turned)|'s|,|:)\s(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<age>{_OLD})"
     r"(?=\s(?:and|but|w/|with|who|when|now|lives|years|yrs|on|at\sthe\stime)\b|\s?[,.;?!)](?!\d)|\s?$)|\]\.?\s\((?:[A-Za-z]{3,12},\s)?(?P<bracketed>"
     rf"{_OLD})(?=\)|,\s?[mf]\b)",
     re.IGNORECASE,
@@ -80,6 +80,13 @@ _AGE_ASIDE = re.compile(
     rf"(?<!\w)aged\s\d{{2,3}}\s(?:and|&)\s(?P<second>{_OLD}){_NO_MEASURE}|"
     r"(?<!\w)(?P<feast>(?:9\dth|9[123](?:st|nd|rd)|1[0-2]\d(?:st|nd|rd|th))\sbirthday)(?!\w)",
     re.IGNORECASE,
+)
+_NINETIES = r"ninety(?:[\s-](?:one|two|three|four|five|six|seven|eight|nine))?"
+_AGE_TOLD = re.compile(
+    rf"(?:^|[.;:]\s)(?P<begins>{_NINETIES})(?=,)|(?<!\w)an?\s(?:\w+\s){{1,2}}(?P<one>{_NINETIES})(?=\s?[,.;?!]|\s?$)|"
+    rf"(?<!\w)(?:bad|good|great|well|fit|spry|amazing|excellent|remarkable|independent|sharp)\sfor\s(?P<praised>{_OLD})(?=\s?[,.;?!]|\s?$)|"
+    rf"(?<![\w.,/-])(?P<now>{_OLD})\salready(?!\w)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _GLUED = re.compile(rf"(?<![\w.,/-])(?P<age>{_OLD})/?[MF](?![\w/])|(?<!\w)[MF]/(?P<after>{_OLD})(?![\w/.%])")
 _TEMPERATURE = re.compile(r"temp|fever|febrile|hypotherm|degree|tmax|\bt\b", re.IGNORECASE)
@@ -124,6 +131,7 @@ def find(text: str) -> Iterator[Found]:
         _TURNED,
         _AGE_ASIDE,
         _AT_AN_AGE,
+        _AGE_TOLD,
     ):
         for match in pattern.finditer(text):
             age = match.lastgroup or "age"

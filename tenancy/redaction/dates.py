@@ -47,7 +47,13 @@ _MONTH_ABROAD = (
     r"(?:janvier|f[ée]vrier|mars|avril|mai|juin|juillet|ao[ûu]t|septembre|octobre|novembre|d[ée]cembre|enero|febrero|marzo|"
     r"abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre|januar|februar|märz|maerz|juni|juli|oktober|"
     r"dezember|gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre|janeiro|fevereiro|março|maio|junho|"
-    r"julho|setembro|outubro|dezembro)"
+    r"julho|setembro|outubro|dezembro|januari|februari|maart|mei|augustus|maj|augusti|marts|desember|ogos|disember|"
+    r"stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|wrze[śs]nia|pa[źz]dziernika|listopada|grudnia|"
+    r"ocak|[şs]ubat|nisan|may[ıi]s|haziran|temmuz|a[ğg]ustos|eyl[üu]l|ekim|kas[ıi]m|aral[ıi]k|"
+    r"muharram|safar|rabi(?:\s|-)?(?:al-?)?(?:awwal|thani|i{1,2})|jumada(?:\s|-)?(?:al-?)?(?:awwal|thani|i{1,2})|rajab|sha['’]?ban|"
+    r"rama[dz]an|shawwal|dhu(?:\s|-)?(?:al-?|l-?)?(?:qa['’]?dah?|hijjah?)|"
+    r"tishr(?:ei|i)|cheshvan|kislev|tevet|shevat|adar|nissan|iyar|sivan|tammuz|elul|"
+    r"chaitra|vaisakh\w?|jyeshtha|ashadha?|shravana|bhadra(?:pada)?|ashwin|kartika?|pausha?|magha|phalguna?)"
 )
 _ABROAD = re.compile(
     rf"(?<![\w./-]){_DAY}\.?\s(?:de\s)?{_MONTH_ABROAD}(?!\w)(?:[\s,]{{1,2}}(?:de\s)?(?:19|20)\d\d(?!\w))?",
@@ -75,10 +81,40 @@ _MONTH_CUED = re.compile(
     rf"(?<![^\W_])(?P<before>{_MONTH})(?=\s(?:echo|ct|mri|labs?|cxr|a1c|visit|appt|scan|admission|colonoscopy|biopsy|cath|pap|note)\b|:\s)",
     re.IGNORECASE,
 )
+_SENTENCE_END = re.compile(r"[.?!;]\s|\n")
+_SENTENCE = 300
+"""So many characters before and after a month are read."""
+_EVERY_YEAR = re.compile(
+    r"(?<!\w)(?:seasons?|seasonal(?:ly)?|flu|influenza|rsv|covid|vaccin\w*|immuni[sz]\w*|nirsevimab|palivizumab|pollen|ragweed|ticks?|"
+    r"lyme|mosquito\w*|hay\sfever|allerg\w+|outbreaks?|peaks?|every|each|annual(?:ly)?|yearly|usually|typically|mostly|"
+    r"too\s(?:late|early|soon)|(?:which|what)\smonths?|awareness|guidance|guidelines?|updates?d?|edition|released?|published|"
+    r"academic|interns?|residents)(?!\w)",
+    re.IGNORECASE,
+)
+_HAPPENED = re.compile(
+    r"(?<!\w)(?:he|she|his|her|hers|him|they|their|pt|pts?'s|patient(?:'s)?|mom|mum|dad|mother|father|wife|husband|son|daughter|"
+    r"mr|mrs|ms|dr|i|my|me|was|were|had|did|got|last|next|this|past|since|until|till|ago|seen|admitted|discharged|diagnosed|"
+    r"started|stopped|received|given|scheduled|booked|due|appt|appointment|visit|surgery|dob|lmp|edd|planned|born|previous|prior)(?!\w)|\]",
+    re.IGNORECASE,
+)
+"""What makes a month one of somebody's: who it is of, a tense, a plan."""
 _NUMERIC_MONTH_YEAR = re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d(?![\w/-])")
+_ROMAN = re.compile(r"(?<![\w./-])\d{1,2}([./-]|\s)(?:I{1,3}|IV|VI{0,3}|IX|XI{0,2})\1(?:(?:19|20)\d\d|\d\d)(?![\w/])")
+"""``1/VII/2024``."""
+_QUARTER = re.compile(
+    r"(?<!\w)(?:Q[1-4]\s?/?(?:(?:19|20)\d\d|'\d\d)|(?:19|20)\d\d[\s/-]?Q[1-4]|(?:19|20)\d\d-?W[0-5]\d(?:-?[1-7])?)(?!\w)"
+)
+_LAST_MONTH = re.compile(
+    r"(?<!\w)(?:the\s)?\d{1,2}(?:st|nd|rd|th)?\s(?:ult|inst|prox)(?:imo|ant)?(?!\w)", re.IGNORECASE
+)
 _SEASON = re.compile(r"(?<!\w)(?:spring|summer|fall|autumn|winter)\s(?:of\s)?(?:19|20)\d\d(?!\w)", re.IGNORECASE)
 _HOLIDAY = re.compile(
-    r"(?<!\w)(?:(?:christmas|x-?mas)(?:\s(?:eve|day))?|thanksgiving(?:\sday)?|halloween|"
+    r"(?<!\w)(?:(?:fourth|4th)\sof\sjuly|holi|navratri|dussehra|onam|pongal|vesak|wesak|songkran|now?rou?z|purim|sukkot|shavuot|ashura|mawlid|"
+    r"whitsun(?:tide)?|pentecost|corpus\schristi|candlemas|michaelmas|lammas|burns\snight|(?:st\.?\s)?(?:andrew|david|george|stephen)'?s\sday|"
+    r"all\s(?:saints|souls)'?\sday|day\sof\sthe\sdead|nochebuena|kwanzaa|groundhog\sday|super\s?bowl\ssunday|flag\sday|"
+    r"(?:victoria|dominion|patriots'?|remembrance|armistice)\sday|remembrance\ssunday|black\sfriday|april\sfools?'?s?\sday|may\sday|"
+    r"(?:mothering|palm|advent)\ssunday|maundy\sthursday|holy\sweek|three\skings(?:\sday)?|mid-?autumn\sfestival|qingming|obon|chuseok|seollal|"
+    r"(?:christmas|x-?mas)(?:\s(?:eve|day))?|thanksgiving(?:\sday)?|halloween|"
     r"easter(?:\s(?:sunday|monday))?|eid(?:\sal-(?:fitr|adha))?|st\.?\spatrick'?s\sday|anzac\sday|canada\sday|australia\sday|"
     r"waitangi\sday|election\sday|melbourne\scup\sday|pancake\sday|shrove\stuesday|bonfire\snight|hogmanay|"
     r"midsummer(?:'s\s(?:eve|day))?|bastille\sday|guy\sfawkes|(?:queen|king)'s\sbirthday|martin\sluther\sking\sday|juneteenth|mardi\sgras|ash\swednesday|"
@@ -96,6 +132,14 @@ _ORDINAL = re.compile(
     r"(?P<day>[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st))(?=\s*(?:[.,"
     r";:?!)]|$|\s(?:and|but|for|with|to|at|she|he|they|pt|patient|when|because|after|before|"
     r"or|of\s(?:this|last|next|the)\smonth|was|had|in)\b))",
+    re.IGNORECASE,
+)
+_ORDINAL_BEGINS = re.compile(
+    r"(?:^|[.;]\s)(?P<day>the\s(?:[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st)))(?=,?\s(?:he|she|they|we|pt|patient|it)\b)",
+    re.IGNORECASE,
+)
+_ORDINAL_OF_WEEK = re.compile(
+    rf"(?<!\w){WEEKDAY}\.?,?\s(?:the\s)?(?P<day>[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st))(?!\w|\s(?:line|dose|cycle|floor))",
     re.IGNORECASE,
 )
 _ORDINAL_OF = re.compile(
@@ -176,7 +220,10 @@ _EXAM_AFTER = re.compile(
     re.IGNORECASE,
 )
 _HEADS_A_LINE = re.compile(r"(?:^|[.;]\s)\Z", re.MULTILINE)
-_DURATION = re.compile(r"(?:7|12)\s(?:ago|after|post|of|hx|history|course|later|f/?u|follow)\b", re.IGNORECASE)
+_DURATION = re.compile(
+    r"(?:7|12)\s(?:ago|after|post|of|old|hx|history|course|later|f/?u|follow|back|so\sfar|then|now\swith)\b",
+    re.IGNORECASE,
+)
 """``6/12 after``: six months, ``3/7 of``: three days, as Britain writes them."""
 _UNIT_AFTER = re.compile(r"\s?(?:mg|mcg|ml|units?|%|mm|cm|kg|hours?|days|weeks|months|tabs?)\b", re.IGNORECASE)
 _SCORE = re.compile(
@@ -215,29 +262,41 @@ def find(text: str) -> Iterator[Found]:
         _ABROAD,
         _MONTH_YEAR,
         _NUMERIC_MONTH_YEAR,
+        _ROMAN,
+        _QUARTER,
+        _LAST_MONTH,
         _SEASON,
         _HOLIDAY,
-        _MONTH_PAIR,
-        _MONTH_NAMED,
     ):
         for match in pattern.finditer(text):
             if not _is_word_may_or_march(match.group()):
                 yield match.start(), match.end(), T.DATE
-    for pattern in (_MONTH_ALONE, _MONTH_CUED):
+    for pattern in (_MONTH_PAIR, _MONTH_NAMED, _MONTH_ALONE, _MONTH_CUED):
         for match in pattern.finditer(text):
-            yield *match.span(match.lastgroup or 0), T.DATE
+            if not _is_of_every_year(text, match.start()):
+                yield *match.span(match.lastgroup or 0), T.DATE
     for match in _TO_DAY_MONTH.finditer(text):
         yield match.start("day"), match.end("day"), T.DATE
     for match in _ORDINAL.finditer(text):
         yield match.start("day"), match.end("day"), T.DATE
-    for match in _ORDINAL_OF.finditer(text):
-        yield match.start("day"), match.end("day"), T.DATE
+    for pattern in (_ORDINAL_OF, _ORDINAL_OF_WEEK, _ORDINAL_BEGINS):
+        for match in pattern.finditer(text):
+            yield match.start("day"), match.end("day"), T.DATE
     for match in _DOTTED.finditer(text):
         if _is_dotted_day(text, match):
             yield match.start("date"), match.end("date"), T.DATE
     for match in _LABELLED.finditer(text):
         yield match.start("date"), match.end("date"), T.DATE
     yield from _two_parts(text)
+
+
+def _is_of_every_year(text: str, at: int) -> bool:
+    """Whether a month alone is of every year: its sentence is of a season and of nothing that happened."""
+    first, last = max(0, at - _SENTENCE), at + _SENTENCE
+    start = max((end.end() for end in _SENTENCE_END.finditer(text, first, at)), default=first)
+    ends = _SENTENCE_END.search(text, at, last)
+    sentence = text[start : ends.end() if ends else last]
+    return _EVERY_YEAR.search(sentence) is not None and _HAPPENED.search(sentence) is None
 
 
 def _is_date(a: str, b: str, c: str) -> bool:
@@ -256,6 +315,16 @@ def _listed_before(text: str, found: list[tuple[int, int]]) -> Iterator[Found]:
         following = _IN_LIST.match(text, match.end())
         if match.start() not in starts and following and following.end() in starts and 1 <= int(match["a"]) <= 31:
             starts.add(match.start())
+            yield match.start(), match.end(), T.DATE
+
+
+def _of_the_same_month(text: str, found: list[tuple[int, int]]) -> Iterator[Found]:
+    """Further days of a month of which one was found: ``seen 12/3, 13/3 calcium low``."""
+    known = set(found)
+    shown = {(text[start:end].rpartition("/")[2], text[start:end].count("/")) for start, end in found}
+    for match in _TWO_PARTS.finditer(text):
+        of_the_month = match["sign"] == "/" and 12 < int(match["a"]) < 32 and (match["b"], 1) in shown
+        if of_the_month and match.span() not in known and not _NOT_AFTER.match(text, match.end()):
             yield match.start(), match.end(), T.DATE
 
 
@@ -319,6 +388,7 @@ def _two_parts(text: str) -> Iterator[Found]:
         found.append(match.span())
         yield match.start(), match.end(), T.DATE
     yield from _listed_before(text, found)
+    yield from _of_the_same_month(text, found)
     # The first part of a range is known by its second.
     for match in re.finditer(
         r"(?<![\w./-])(\d{1,2}/\d{1,2})\s?(?:-|to|thru|through)\s?(\d{1,2}/\d{1,2})(?:/\d{2,4})?(?![\w/%])", text

@@ -38,7 +38,7 @@ _LABELS = (
         r"(?:pt|pat|patient)'?s?\.?\s?(?:#|no\b\.?|number|num\b|id\b|identifier)|"
         r"pid|emr\s?(?:#|id\b|no\b\.?|number)|ehr\s?(?:#|id\b|no\b\.?|number)|epic\s?(?:#|id\b|"
         r"mrn)|unit\s?(?:number|no\b\.?|#)|nhs\s?(?:#|no\b\.?|number)|e?mpi|record\s?(?:#|no\b\.?|"
-        r"number|id\b)|medrec|hrn|umrn|chi\s(?:#|no\b\.?|number)|ihi",
+        r"number|id\b)|medrec|hrn|umrn|uhid|urn|crn|cpi|upi|ipd|opd|ur\s?(?:#|no\b\.?|number)|(?:ip|op|hn|an)\s?(?:#|no\b\.?|number)|chi\s(?:#|no\b\.?|number)|ihi",
     ),
     Label(
         T.PLAN,
@@ -139,7 +139,7 @@ _LABELS = (
         r"pedigree|client|customer|resident|tattoo|locker|household|randomi[sz]ation|kit|"
         r"blood\s?unit|donation|bag)\s?(?:#|no\b\.?|number|num\b|id\b|identifier|code)|"
         r"(?:key\s?safe|door|gate|entry|access|lock\s?box)(?:\s(?:code|pin|number|no\.?)){1,2}|key\s?safe|"
-        r"subject|participant|user\s?(?:name|id)|username|userid|login|dodid|edipi|inmate|docket|badge",
+        r"subject|participant|unos|optn|user\s?(?:name|id)|username|userid|login|dodid|edipi|inmate|docket|badge",
     ),
     Label(
         T.ID,
@@ -203,8 +203,10 @@ _ROOM = re.compile(
     r"(?P<place>[a-z]-?\d{3}|\d{3,4}[a-eg-rt-z]?)|"
     r"(?:nurse|rn|aide|call\sbell|code\sblue|rapid\sresponse|next\sto)\s(?:in\s|for\s)?"
     r"(?P<called>\d{3,4}[a-d]?|[a-z]-\d{3})|"
-    r"(?:bed|bay|ward|pod|cubicle)\s?#?\s?(?P<bed>\d{1,4}-?[a-z]|\d{2,4}))(?![\w/%])"
-    r"(?!\s?(?:rest|min|hours|days|m[lg]|mcg|units|patients))|"
+    r"(?:bed|bay|ward|cubicle|resus|trolley|theatre)\s?#?\s?(?P<bed>\d{1,4}-?[a-z]?|[a-z]{1,4}-\d{1,3})(?!-[a-z])|pod\s?(?P<pod>\d{1,4}-?[a-ce-z])|"
+    r"(?:bed|bay|pod|ward)\s(?P<lettered>(?-i:[A-H]))(?=\s?[,.;:)]|\s(?:bed|has|is|with)\b|\s?$)|"
+    r"(?<![^\W_])(?:n?ccu|n?icu|[cmnpst]?icu|hdu|itu|pacu|amu|mau|sdu)-(?P<unit>\d{1,3}))(?![\w/%])"
+    r"(?!\s?(?:rest|min|hours|days|nights|weeks|months|times|x\b|m[lg]|mcg|units|patients|to\s\d))|"
     r"^(?P<heads>\d{3}[a-d]?|[a-z]-\d{3})(?=:\s[^\W\d]|\s-\s|\s\[)|\bto\s(?P<moved>[a-z]-\d{3})(?!\w)",
     re.IGNORECASE | re.MULTILINE,
 )

@@ -56,11 +56,18 @@ _DEPARTMENT = (
 )
 _AGE = (
     r"\(?\d{1,3}(?:\s?-?(?:[mf]\b|y\b|y/?o\b|y\.o|yrs?\b|years?|w\b|wks?\b|weeks?\b|mos?\b|months?\b|days?\sold|"
-    r"they/them|nb\b|he\b|she\b)|,|\s?/\s?[mf]\b)"
+    r"they/them|nb\b|he\b|she\b)|,|\s?/\s?[mf]\b|\+[0-6](?!\d))"
 )
 _I = re.IGNORECASE
 _SUBJECT = re.compile(rf"{_BEGIN}{_NAME}\s(?:{_ADVERB}\s)?(?:{_SAYS})(?![\w'])", _I)
 _SUBJECT_IS = re.compile(rf"{_BEGIN}{_NAME}\s(?:{_ADVERB}\s)?(?:{_IS})(?![\w'])(?!\s(?:to|that)\b)", _I)
+_NO_MODAL = re.compile(
+    rf"{_BEGIN}{_NAME}\s(?:(?:just|also|now|still|only|really|never|always|again|recently|apparently|finally|then)\s)?"
+    r"(?:is|was|has|had|needs|needed|gets|got|keeps|kept|takes|took|started|stopped|turned|turns|came|comes|went|goes|presents|"
+    r"presented|tested|developed|returned|looks|looked|does|did)(?!\w)",
+    _I,
+)
+"""``May came in``: behind the verb that it is too, no verb has such a form."""
 _OWNER = re.compile(rf"(?<![\w'-]){_NAME}'s\s(?=[^\W\d_])", _I)
 _INVERTED = re.compile(
     rf"(?:^|[.;:!?,\n]\s{{0,2}}|\b(?:so|and|but|or|how|when|why|what|where|that|if)\s)(?:can|could|should|would|will|did|"
@@ -94,6 +101,10 @@ _FIRST_INITIAL = re.compile(
     rf"(?=,?\s{_AGE}|,?\s(?:{_SAYS}|{_IS})(?![\w'])|,?\s\d{{1,3}}\s|,?\s\d{{1,2}}/\d|:|\s/\s)"
 )
 _NAME_OF_TITLE = re.compile(rf"(?<![\w/-])(?:ms|miss|mr|mrs)\s{_NAME}(?=\s(?:{_SAYS}|{_IS})(?![\w'])|'s\s)", _I)
+_AS_CALLED = re.compile(
+    r"(?<![\w'-])(?P<name>[A-Z][\w'-]{2,15}),?\sas\s(?:we|they|i|everybody|everyone|staff|the\s(?:family|ward|nurses))\s(?:all\s)?call(?:s|ed)?"
+    r"\s(?:him|her|them)(?!\w)"
+)
 _AFTER_PREPOSITION = re.compile(
     rf"\b(?:for|with|w/|by|per|from|re|about|of|d/w|to|on|and)\s{_NAME}(?=\s?(?:[,.;:?!)]|$)|"
     rf"\s(?:and|or|about|re|today|tonight|tomorrow|yesterday|who|is|was|has|says|said|if)\b)",
@@ -120,9 +131,12 @@ def find(text: str) -> Iterator[Found]:
             word = match["name"]
             if _may_be(word) and is_enough(word, match) and not signs.EPONYM_AFTER.match(text, match.end("name")):
                 yield match.start("name"), match.end("name"), kind
-    for match in _SUBJECT.finditer(text):
-        if match["name"].lower() in _MODALS:
-            yield match.start("name"), match.end("name"), T.PERSON
+    for pattern in (_SUBJECT, _NO_MODAL):
+        for match in pattern.finditer(text):
+            if match["name"].lower() in _MODALS:
+                yield match.start("name"), match.end("name"), T.PERSON
+    for match in _AS_CALLED.finditer(text):
+        yield match.start("name"), match.end("name"), T.PERSON
     for match in _NAME_OF_TITLE.finditer(text):
         if words.surname_share(match["name"]) >= 0.003 and not words.is_clinical(match["name"]):
             yield match.start("name"), match.end("name"), T.PATIENT

@@ -41,6 +41,19 @@ PARTICLES = frozenset(
         "ten",
         "y",
         "e",
+        "ap",
+        "bint",
+        "binti",
+        "binte",
+        "bte",
+        "nic",
+        "ní",
+        "ó",
+        "ul",
+        "ud",
+        "vom",
+        "zu",
+        "zur",
     ]
 )
 MOST_WORDS = 5
@@ -48,6 +61,8 @@ MONTHS = frozenset({"april", "may", "june", "august"})
 WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['-](?=[^\W\d_]))*")
 TITLE = re.compile(
     r"(?<![\w/-])(?P<title>dr|drs|doctor|doc|mr|mrs|ms|miss|mx|mister|missus|prof|professor|"
+    r"s/n|staff\snurse|pak|bapak|ibu|encik|puan|herr|frau|monsieur|madame|mme|mlle|signora?|do[nñ]a|shri|smt|"
+    r"alhaji|hajia|chief|sheikh|cpl|corporal|pvt|maj|cmdr|auntie?|aunty|uncle|t[ií]o|t[ií]a|"
     r"nurse|sister|brother|father|fr|rev|reverend|pastor|rabbi|imam|chaplain|judge|officer|"
     r"ofc|detective|det|sgt|sergeant|capt|captain|lt|col|attorney|atty|sir|madam|dame|"
     r"nurse\spractitioner|np|pa-?c?|rn|lpn|cna|midwife|coach|senor|señor|senora|señora|sra|"
@@ -80,6 +95,8 @@ CLINICAL_TITLES = frozenset(
         "professor",
         "midwife",
         "nurse practitioner",
+        "s/n",
+        "staff nurse",
     }
 )
 WEAK_TITLES = word_set("weak_titles.txt")
@@ -220,9 +237,14 @@ _CLASSED = re.compile(
 """``Weber B``, ``Barrett's C3M5``, ``Gustilo 3b``, ``Braden 14``: what is no age and no initial behind an eponym."""
 
 
+_SURELY_CLASSED = re.compile(r" (?:I{1,3}|IV|VI?)[a-d](?!\w)")
+
+
 def is_classed(text: str, start: int, end: int) -> bool:
     """Whether an eponym that is hardly a first name has its class or score after it."""
     word = text[start:end].removesuffix("'s")
+    if _SURELY_CLASSED.match(text, end):
+        return True
     return words.is_eponym(word) and words.first_name_share(word) < 0.02 and _CLASSED.match(text, end) is not None
 
 
@@ -241,7 +263,7 @@ AFTER_ROOM = re.compile(
     r"\d{1,4}-?[A-Za-z]?)[,:]?\s{1,2}(?P<name>[A-Z][a-z'-]{1,20})(?!\w)"
 )
 INITIAL_LAST = re.compile(
-    r"(?<![\w.'-])(?:[A-Z]\.\s?){1,2}"
+    r"(?<![\w.'-])(?<!\d\s)(?:[A-Z]\.\s?){1,2}"
     r"(?P<name>[A-Z][a-z']{1,20}(?:[A-Z][a-z]{1,20})?(?:-[A-Z][a-z]{1,20})?)(?![\w'-])"
 )
 BEFORE_ROOM = re.compile(

@@ -24,7 +24,7 @@ _PUBLIC = re.compile(
     re.IGNORECASE,
 )
 _PUBLIC_TOKEN = re.compile(
-    r"[GJ]\d{4}|(?:NG|CG|TA|QS|IPG|HST|MTG|DG)\d{1,3}|"
+    r"[cpyr]{0,2}T[0-4x][a-d]?N[0-3x][a-c]?(?:M[01x][a-c]?)?|A[123]L[1-4]B[123]p?|E[1-4]V[1-5]M[1-6]|[GJ]\d{4}|(?:NG|CG|TA|QS|IPG|HST|MTG|DG)\d{1,3}|"
     r"(?:NCT|ISRCTN|rs|PMC|ENS[GTP]|NM_|NP_|HP|MESH|OMIM)\d{3,}|[A-Z]{2,4}-\d{3}(?!\d)|(?:JNJ|MK|ABT|BMS|"
     r"GSK|LY|PF|AZD|BAY|RG|RO|BI|CC|TAK|AMG|SAR|UK|BNT)(?:-\d{3,}|\d{3,5}(?!\d))\w?",
     re.IGNORECASE,
@@ -52,9 +52,12 @@ _EMAIL_IN_WORDS = re.compile(
     re.IGNORECASE,
 )
 _EMAIL_CUT = re.compile(r"(?<![\w.+%-])[a-z][\w.+-]{1,64}+@(?=[\s…]|\.{2,}|$)", re.IGNORECASE)
-_HANDLE = re.compile(r"(?<![\w@])@[A-Za-z_][\w.]{2,30}")
+_HANDLE = re.compile(
+    r"(?<![\w@])@[A-Za-z_][\w.]{2,30}|(?<![\w/])[ur]/[A-Za-z_][\w-]{2,30}|(?<!\w)[A-Za-z_][\w.]{2,30}#\d{4}(?!\w)"
+)
 _LOGIN = re.compile(
-    r"(?<!\w)(?:user(?:\s?(?:name|id))?|login(?:\s?id)?|logged\sin\sas)\s?[:=#]?\s(?P<login>[a-z]{1,20}(?:[._][a-z]{1,20}|\d{1,4})+)(?!\w)",
+    r"(?<!\w)(?:user(?:\s?(?:name|id))?|login(?:\s?id)?|logged\sin\sas|posts?\sas|handle|gamertag|screen\s?name|insta(?:gram)?|snap(?:chat)?|tiktok|"
+    r"telegram|discord|reddit|skype|wechat|venmo)\s?[:=#]?\s(?P<login>[a-z]{1,20}(?:[._-](?:[a-z]{1,20}|\d{1,6})|\d{1,6})+)(?!\w)",
     re.IGNORECASE,
 )
 _URL = re.compile(r"(?<![\w@])(?:https?://|ftp://|hxxps?://|www\.)[^\s<>\"']{2,500}", re.IGNORECASE)
@@ -94,9 +97,9 @@ _INSURED = re.compile(r"(?<![\w-])[A-Z]{2}( ?)\d\d\1\d\d\1\d\d\1[A-D](?![\w-])",
 """National insurance numbers of Britain."""
 _INSURED_ABROAD = re.compile(
     r"(?<![\w.-])(?:[12] \d\d \d\d \d[\dAB] \d{3} \d{3}(?: \d\d)?|756\.\d{4}\.\d{4}\.\d\d|\d\d ?\d{6} ?[A-Z] ?\d{3}|"
-    r"\d{1,2}\.\d{3}\.\d{3}-[\dK]|[A-Z]{1,2}\d{6}\([\dA]\))(?!\w)"
+    r"\d{1,2}\.\d{3}\.\d{3}-[\dK]|\d{3}\.\d{3}\.\d{3}-\d\d|[A-Z]{1,2}\d{6}\([\dA]\))(?!\w)"
 )
-"""Of France, Switzerland, Germany, Chile and Hong Kong."""
+"""Of France, Switzerland, Germany, Chile, Brazil and Hong Kong."""
 _DRIVER = re.compile(r"(?<![\w-])[A-Z]{2,5}9{0,3} ?\d{6} ?[A-Z0-9]{2}\d?[A-Z]{2}(?![\w-])", re.IGNORECASE)
 """Driving licences of Britain."""
 _CITIZEN = re.compile(r"(?<![\w-])[2-9]\d{3} \d{4} \d{4}(?![\w-]| ?\d)")
@@ -116,6 +119,11 @@ BIRTHS = re.compile(r"g\d{1,2}p\d{1,4}(?:a\d{1,2})?", re.IGNORECASE)
 _UUID = re.compile(r"(?<![^\W_])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![^\W_])", re.IGNORECASE)
 
 
+_DONATION = re.compile(r"(?<![\w-])[A-Z]\d{3,5}(?: \d{2,6}){2,4}(?![\w/%-]|\.\d)")
+"""Of a bag of blood."""
+_SPECIMEN = re.compile(r"(?<![\w./-])[A-Z]{1,3}\d{2}/\d{3,6}(?![\w/%-]|\.\d)")
+
+
 def find(text: str) -> Iterator[Found]:
     """Every identifier that its shape gives away."""
     yield from _network(text)
@@ -132,6 +140,8 @@ def find(text: str) -> Iterator[Found]:
         (_CAMERA, T.PHOTO),
         (_GS1, T.DEVICE),
         (_UUID, T.ID),
+        (_DONATION, T.ID),
+        (_SPECIMEN, T.ID),
         (_HEX, T.ID),
         (_DEA, T.LICENCE),
     ):

@@ -28,7 +28,7 @@ UNIT = (
     r"#)\.?\s?#?\s?[A-Za-z]?\d{0,5}[A-Za-z]?(?![\w]))?"
 )
 CALLE = re.compile(
-    rf"(?<![\w./-])\d{{1,6}}\s(?:calle|camino|avenida|paseo|rue|via|plaza|rua|strada)(?:\s(?:de|del|la|los|las|du)){{0,2}}"
+    rf"(?<![\w./-])\d{{1,6}}\s(?:calle|camino|avenida|paseo|rue|via|plaza|rua|strada|jalan|lorong)(?:\s(?:de|del|la|los|las|du)){{0,2}}"
     rf"\s[^\W\d_]{{2,20}}{UNIT}",
     re.IGNORECASE,
 )
@@ -66,6 +66,9 @@ STREET_ABROAD = re.compile(
     r"[A-ZÀ-Ý][^\W\d_]{2,20}(?:\s[A-ZÀ-Ý][^\W\d_]{2,20}){0,2},?\s\d{1,4}[a-z]?(?:,\s\d{1,2}º\s?[A-Z]?)?(?![\w%])|"
     r"(?<!\w)(?:(?:House|Plot|Block|Sector|Road|Flat|Lane|Street)\s\d{1,4}[A-Z]?,\s){1,4}"
     r"(?:House|Plot|Block|Sector|Road|Flat|Lane|Street|Phase)\s\d{1,4}[A-Z]?(?!\w)|"
+    r"(?<!\w)[Kk]m\.?\s\d{1,4}(?:[.,]\d)?,?\s(?:de\sla\s)?(?:Carretera|Ruta|Autopista|Route|Highway)\s[A-Z]\w+(?:\s[A-Z]\w+)?(?!\w)|"
+    r"(?<!\w)(?:Croft|Bungalow|Farm|Cottage|House|Lodge|Villa|Cabin|Chalet|Berth|Pitch|Caravan|Stand|Site|Shop|Barrack)\s(?:No\.?\s)?\d{1,4}[A-Z]?,?\s"
+    r"(?:[A-Z][\w'-]{2,20})(?:\s[A-Z][\w'-]{2,20}){0,2}(?!\w)|"
     r"(?<!\w)corner\sof\s[A-Z]\w{2,20}\s(?:and|&)\s(?:[A-Z]\w{2,20}|\d{1,3}(?:st|nd|rd|th))"
 )
 BOX = re.compile(
@@ -105,7 +108,8 @@ STATE_ZIP = re.compile(
     re.IGNORECASE,
 )
 UK_POST = re.compile(
-    r"(?<!\w)(?:[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}|(?!T\dN)[ABCEGHJ-NPRSTVXY]\d[A-Z]\s?\d[A-Z]\d|"
+    r"(?<!\w)(?:[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}|(?!T\dN|A\dL\dB)[ABCEGHJ-NPRSTVXY]\d[A-Z]\s?\d[A-Z]\d|"
+    r"[1-9]\d{3}\s(?!AM|PM|MG|ML|KG|IU|MM|CM|HR|IV|IM|PO|SC|SQ|OD|BD|UG)[A-Z]{2}(?=\s[A-Z][a-z]{2})|"
     r"[AC-FHKNPRTV-Y]\d[\dW]\s(?=[A-Z]{0,3}\d)(?=\d{0,3}[A-Z])[A-Z\d]{4})(?!\w)"
 )
 CITY_STATE = re.compile(
@@ -155,7 +159,7 @@ COUNTY = re.compile(
     re.IGNORECASE,
 )
 NOT_PLACE_AFTER = re.compile(
-    r"\s?(?:'s\s)?(?:criteria|score|scale|rules?|classification|chromosome|virus|fever(?!s)|"
+    r"\s?(?:'s\s)?(?:ct\s(?:\d|score|grade|class)|criteria|score|scale|rules?|classification|chromosome|virus|fever(?!s)|nomogram|diet|regimen|biops(?:y|ies)|cholangitis|staging|"
     r"disease|protocol|system|grade|class|assessment|syndrome|coma|guidelines?|study|trial|"
     r"index|heart|bowel|prep|sign|test|strain|variant|agar|method|formula|consensus|"
     r"definition|ankle|knee|stroke|heat|encephalitis|equine|spotted|blue|black|bypass|brace|"
@@ -207,7 +211,7 @@ FACILITY_OF = re.compile(
     r"(?:\s(?:the|la|las|los|le|les|Our|Lady))*(?P<name>(?:\s[A-ZÀ-Ý][\w'-]{2,20}){1,4})"
 )
 FACILITY_ABROAD = re.compile(
-    r"(?<!\w)(?:H[ôo]pital|Clinique|CHU|CHR|EHPAD|Cl[íi]nica|Hospital\sUniversitario|Centro\sde\sSalud|Policl[íi]nico|Ospedale|"
+    r"(?<!\w)(?:H[ôo]pital|Clinique|CHU|CHR|EHPAD|Cl[íi]nica|Hospital\s(?:Universit[aá]ri[oa]|Infantil|Nacional|General|Regional|Civil|Provincial|Central|Cl[íi]nico|Materno|Militar|Municipal|Distrital|Metropolitano|San|Santa|Santo|São|Sant|Nuestra|Nossa|Dr\.?|Doctor)|Centro\sde\sSalud|Policl[íi]nico|Ospedale|"
     r"Klinikum|Klinik|Krankenhaus|Spital|Ziekenhuis|Sykehus|Sjukhus|Szpital|Nemocnice|Hastanesi|Rumah\sSakit|Pflegeheim)"
     r"(?:\s(?:de|du|des|di|del|della|da|la|las|los|le|les|am|im|in|der|den))*(?:[\s-][A-ZÀ-Ý][\w'-]{2,20}){1,4}|"
     r"(?<!\w)[A-ZÄÖÜ][a-zäöü]{2,20}(?:spital|klinik|klinikum|zentrum|krankenhaus|altersheim|stift|ziekenhuis|sykehus|sjukhus)"
@@ -229,7 +233,7 @@ SAINT = re.compile(
 )
 SAINTS = word_set("saints.txt")
 KNOWN = re.compile(
-    r"(?<![\w'])(?:good\ssamaritan(?:\shospital)?|mayo(?:\sclinic)?(?!\s(?:score|scissors|"
+    r"(?<![\w'])(?:good\ssamaritan(?:\shospital)?|mayo(?:\sclinic)?(?!\s(?:[A-C1-3]\b|score|scissors|"
     r"stand|classification|criteria|"
     r"endoscopic|subscore))|cleveland\sclinic|johns?\shopkins|mass(?:achusetts)?\sgeneral|mgh|"
     r"cedars(?=\s(?:ed|er|icu|cath|neuro\w*|cardio\w*|onc\w*|gi|says|recs?|wants))|"
@@ -243,7 +247,7 @@ KNOWN = re.compile(
     r"dollar\s(?:general|tree)|family\sdollar|sherwin[-\s]williams|lockheed(?:\smartin)?|(?:southwest|"
     r"delta|united|american|alaska|spirit)\sair(?:lines|ways)?|walgreens|mcdonald'?s|starbucks|"
     r"home\sdepot|lowe'?s|boeing|"
-    r"tesla|google|microsoft|usps|quest\sdiagnostics|labcorp)(?!\w)(?!\s(?:\w+\s)?(?:scores?|scales?|criteria|inventory|"
+    r"tesla|google|microsoft|usps|quest\sdiagnostics|labcorp)(?!\w)(?!'?\s(?:\w+\s){0,2}(?:scores?|scales?|criteria|inventory|tools?|"
     r"guides?|guidelines?|classification|index|model|protocol|nomogram|calculator|manual|handbook|formula|-style))(?!-style)",
     re.IGNORECASE,
 )
@@ -258,6 +262,14 @@ KNOWN_AFTER = re.compile(
     r"(?:\s(?:alaska|er|ed|icu|hospital|health|clinic|cath\slab|rehab|snf|dialysis))?(?!\w)"
     r"(?!\s(?:score|criteria|index|sign|syndrome|immunization|killing|pneumonia|rounds|nights?|shift|protocol))",
     re.IGNORECASE,
+)
+UNIT_OF_WARD = re.compile(
+    r"\b(?:on|to|from|at|in|of)\s(?P<ward>\d{1,2}\s?-?(?:North|South|East|West|Tower|Main)|(?:North|South|East|West)\s?-?\d{1,2})"
+    r"(?![\w/%-]|\s[A-Z][a-z])"
+)
+"""``on 4 West``: the wards of a hospital by floor and wing."""
+INN = re.compile(
+    r"(?<!\w)(?:the|The)\s(?P<inn>[A-Z][\w'’]{2,15}(?:\s(?:and|&)\s[A-Z][\w'’]{2,15})?\s(?:Head|Arms|Inn|Tavern|Alehouse|Brewery))(?!\w)"
 )
 HOME = re.compile(
     r"(?:^|[.;:!?,\n]\s{0,2}|\b(?:at|from|to|by|near|in|of|and)\s(?:the\s)?)(?P<name>[^\W\d_]{3,14}\s(?:grove|ridge|creek|"

@@ -276,6 +276,9 @@ def _facilities(text: str) -> Iterator[Found]:
         yield match.start(), match.end(), T.FACILITY
     for match in signs.KNOWN_AFTER.finditer(text):
         yield match.start("name"), match.end(), T.FACILITY
+    for pattern in (signs.UNIT_OF_WARD, signs.INN):
+        for match in pattern.finditer(text):
+            yield *match.span(match.lastgroup or 0), T.FACILITY
     for match in signs.HOME.finditer(text):
         head = match["name"].split()[0]
         if head.lower() not in signs.GENERIC and not words.is_function_word(head) and not words.is_medical(head):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from schemas.base.redaction import SAFE_HARBOR, IdentifierType
 from tenancy.redaction import words
+from tenancy.redaction.name_signs import AGE_AHEAD
 from tenancy.redaction.port import Detector, Span
 from tenancy.redaction.rules import NAME as RULES
 from tenancy.redaction.tagger import NAME, found
@@ -47,6 +48,8 @@ class SecondOpinion:
 
 
 def _is_common(text: str, span: Span) -> bool:
-    """Whether a rule found a first name with a capital that many have: ``Bob``."""
+    """Whether a rule found a first name with a capital that many have, or initials before an age: ``JT, 44M``."""
     word = text[span.start : span.end]
-    return span.detector == RULES and word.istitle() and words.first_name_share(word) >= COMMON
+    many = word.istitle() and words.first_name_share(word) >= COMMON
+    aged = word.isupper() and len(word) < 4 and AGE_AHEAD.match(text, span.end) is not None
+    return span.detector == RULES and (many or aged)

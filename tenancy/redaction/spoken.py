@@ -64,6 +64,13 @@ _LETTERS = re.compile(
 )
 
 
+_COMMA = re.compile(
+    r"(?<!\w)name(?:\sis|'s)?,?\s(?P<name>[^\W\d_]{2,20}\scomma\s[^\W\d_]{2,20}(?:\s(?!comma|period|age|date|a\b|who|with|is|was)[^\W\d_]{2,20})?)(?!\w)",
+    _I,
+)
+"""``the name is Vo comma Kim Lien``."""
+
+
 def find(text: str) -> Iterator[Found]:
     """Every dictated day, number and spelled name of ``text``."""
     for pattern in (*_DAYS, _BORN):
@@ -72,5 +79,6 @@ def find(text: str) -> Iterator[Found]:
     for pattern in (_DIGITS, _LABELLED):
         for match in pattern.finditer(text):
             yield *match.span(match.lastgroup or 0), T.ID
-    for match in _LETTERS.finditer(text):
-        yield *match.span(match.lastgroup or 0), T.PERSON
+    for pattern in (_LETTERS, _COMMA):
+        for match in pattern.finditer(text):
+            yield *match.span(match.lastgroup or 0), T.PERSON

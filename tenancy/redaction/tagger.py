@@ -13,6 +13,7 @@ from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction import words
 from tenancy.redaction.name_signs import EPONYM_AFTER, PARTICLES, is_classed
 from tenancy.redaction.numbers import BIRTHS, is_public
+from tenancy.redaction.place_signs import GENERIC
 from tenancy.redaction.port import Span
 from tenancy.redaction.token_model import CLASSES
 
@@ -26,7 +27,7 @@ NAME = "token-model"
 _NAMES: tuple[T | None, ...] = (T.PERSON, T.PLACE)
 _NUMBERS: tuple[T | None, ...] = (T.PLACE, T.ID)
 
-THRESHOLD = 0.25
+THRESHOLD = 0.3
 BESIDE = 0.08
 """The probability from which a word counts by itself, and from which it does beside one that counts."""
 
@@ -47,7 +48,13 @@ _BEFORE = re.compile(r"(?P<word>[^\W\d_]+)(?P<sign> {1,2}|-)$")
 _AFTER = re.compile(r"(?P<sign> {1,2}|-)(?P<word>[^\W\d_]+)")
 _SCORED = re.compile(r" \d{1,2}(?!\d|\s?-?(?:y|[mf]\b|mo\b|wk|week|male|female))", re.IGNORECASE)
 """``Braden 14``: an eponym before a number that is no age."""
-_ARTICLE = re.compile(r"an?|the|this|any|no|each|every", re.IGNORECASE)
+_ARTICLE = re.compile(r"an?|the|this|any|no|each|every|retired|former", re.IGNORECASE)
+_GENERAL_PLACE = re.compile(
+    rf"(?:(?:{'|'.join(map(re.escape, sorted(GENERIC)))}|urban|suburban|group|solo) )*"
+    r"(?:practice|bay|ward|unit|suite|surgery|clinic)"
+)
+_ABBREVIATIONS = re.compile(r"[A-Z]{2,}[a-z]{1,2}")
+"""``UTIs``, ``DXd``: their capitals are no name's."""
 _NO_VERB = re.compile(
     r"(?:of|the|an?|from|any|urine|blood|matter|discharge|fluid|stool|sputum|pus|bleeding|hair|eyes|skin|period|weight|"
     r"scale|cold|light|colou?r)",
@@ -99,12 +106,12 @@ def found(opinion: Opinion) -> Iterator[Span]:
     open_at: tuple[int, int, T] | None = None
     for (start, end), kind in zip(spans, kinds, strict=True):
         if open_at is not None and (kind is not open_at[2] or start - open_at[1] > 1):
-            yield _span(text, *open_at)
+            yield from _spans(text, *open_at)
             open_at = None
         if kind is not None:
             open_at = (open_at[0] if open_at else start, end, kind)
     if open_at is not None:
-        yield _span(text, *open_at)
+        yield from _spans(text, *open_at)
 
 
 def _dates(opinion: Opinion) -> Iterator[Span]:
@@ -116,10 +123,16 @@ def _dates(opinion: Opinion) -> Iterator[Span]:
             yield Span(match.start(), match.end(), T.DATE, NAME)
 
 
-def _span(text: str, start: int, end: int, kind: T) -> Span:
-    """Without the sign of possession at its end."""
+def _spans(text: str, start: int, end: int, kind: T) -> Iterator[Span]:
+    """A run without the sign of possession at its end; none where it is a state, a country or any practice."""
     owned = _OWNED.search(text, start, end)
-    return Span(start, owned.start() if owned else end, kind, NAME)
+    end = owned.start() if owned else end
+    if kind is not T.PLACE or not (_is_region(text[start:end]) or _GENERAL_PLACE.fullmatch(text[start:end])):
+        yield Span(start, end, kind, NAME)
+
+
+def _is_region(place: str) -> bool:
+    return words.is_large_region(place) and place.lower() not in ("new york", "washington")
 
 
 def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: float, only: T | None = None) -> T | None:
@@ -140,7 +153,9 @@ def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: fl
         and not text.isupper()
     ):
         return None
-    if kind is T.PERSON and (_is_a_thing(text, start, word) or is_classed(text, start, end)):
+    if kind is T.PERSON and (
+        _is_a_thing(text, start, word) or is_classed(text, start, end) or _ABBREVIATIONS.fullmatch(word)
+    ):
         return None
     if _is_everyday(text, start, end, share):
         return None
@@ -214,8 +229,16 @@ def _may_be_surely(text: str, start: int, word: str, kind: T) -> bool:
     """Whether a word may be a name where the model is sure: ``Royal Mail``, ``Good Sam``, ``rich chase``."""
     if kind not in (T.PERSON, T.PLACE) or len(word) < 2 or not word.replace("'", "").isalpha():
         return False
+    if words.is_eponym(word) and _is_joined_to_an_eponym(text, start, start + len(word)):
+        return False
     named = not word.islower() and _BEGINS.search(text, max(0, start - 3), start) is None
     return named or not (words.is_function_word(word) or words.is_clinical(word) or words.has_clinical_ending(word))
+
+
+def _is_joined_to_an_eponym(text: str, start: int, end: int) -> bool:
+    """``Stokes`` in ``Cheyne-Stokes``."""
+    near = _BEFORE.search(text, max(0, start - 40), start), _AFTER.match(text, end)
+    return any(side is not None and side["sign"] == "-" and words.is_eponym(side["word"]) for side in near)
 
 
 def _is_of_medicine(word: str) -> bool:
@@ -299,12 +322,11 @@ def _qualifies(text: str, end: int) -> bool:
 def _stands_for_a_sign(text: str, start: int, end: int, odds: float) -> bool:
     """Whether a word is an eponym rather than somebody: by what stands after it, before it, or at its hyphen."""
     word = text[start:end]
-    before, after = _BEFORE.search(text, max(0, start - 40), start), _AFTER.match(text, end)
+    before = _BEFORE.search(text, max(0, start - 40), start)
     first_name = before is not None and before["sign"] == " " and words.is_sure_first_name(before["word"])
     if EPONYM_AFTER.match(text, end) and not first_name:
         return words.is_eponym(word) or not words.is_sure_first_name(word)
-    joined = [near["word"] for near in (before, after) if near is not None and near["sign"] == "-"]
-    if any(map(words.is_eponym, joined)):
+    if _is_joined_to_an_eponym(text, start, end):
         return True
     if words.is_eponym(word) and not first_name and _SCORED.match(text, end):
         return True

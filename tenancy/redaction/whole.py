@@ -21,10 +21,10 @@ _HOUSE = (
 _BEFORE_STREET = re.compile(
     r"(?<!\w)(?:(?:(?i:flat|unit|apt|apartment|suite|ste|shop|plot|house|room|floor|block|lot|building|bldg|villa|cabin|tower|gali|sector)"
     r"\.?\s(?:no\.?\s|#)?\d{1,4}[a-z]?|"
-    rf"(?:[A-Z][\w'-]{{1,20}}\s){{1,3}}{_HOUSE}),?\s)+\Z|(?<!\w)(?i:flat|unit|plot|house)\s\Z"
+    rf"(?:[A-Z][\w'-]{{1,20}}\s){{1,3}}{_HOUSE}),?\s)+\Z|(?<!\w)(?i:flat|unit|plot|house|lot|no\.?)\s\Z"
 )
 _NAMED_THE = re.compile(r"(?<=[a-z,] )The \Z")
-_PLACE_OF = re.compile(r"(?<!\w)(?:at|from|to|by|near|under) (?:the )?\Z", re.IGNORECASE)
+_PLACE_OF = re.compile(r"(?<!\w)(?:at|from|to|by|near|under|with|for|in) (?:the )?\Z", re.IGNORECASE)
 _OWN_NAME = re.compile(
     r"'s(?=\s?[.,;:)?!]|\s?$|\s(?:is|was|has|with|and|on|for|after|today|yesterday|last)\b)", re.MULTILINE
 )

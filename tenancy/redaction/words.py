@@ -29,13 +29,13 @@ _DRUG = re.compile(
 _ENDINGS = (
     r"itis|osis|emia|aemia|uria|algia|pathy|ectomy|otomy|ostomy|plasty|scopy|graphy|penia|megaly|rrhea|rrhage|plegia|"
     r"paresis|trophy|lysis|stenosis|centesis|pexy|kinesia|plasia|malacia|esthesia|phagia|dipsia|tripsy|ectasis|ptysis|"
-    r"cardia|globin|phasia"
+    r"cardia|globin|phasia|iasis|ismus|cytosis|clonus|opsia"
 )
 """What diagnoses and operations end in, and hardly any name."""
 _CLINICAL = re.compile(rf"\w{{3,}}(?:{_ENDINGS}|rrhoea)s?")
 _MEDICAL = re.compile(
     rf"\w{{2,}}(?:{_ENDINGS}|"
-    r"gram|logy|oma|tropic|genic|stasis|sclerosis|iasis|desis|aesthesia|rrhaphy|philia|phobia|pnea|dynia|ism|edema|"
+    r"rrho?eic|pnoe?ic|aemic|gram|logy|oma|tropic|genic|stasis|sclerosis|iasis|desis|aesthesia|rrhaphy|philia|phobia|pnea|dynia|ism|edema|"
     r"ase|tomy|phage|itic|otic|emic|uric|static|logic|logical|ical|ation|ition|ness|ment|ology|ologist|iatric|iatry|"
     r"ing|tion|sion|ive|ous|able|ible|ally)"
 )
@@ -148,10 +148,12 @@ def _read_lists() -> _Lists:
     return _Lists(
         first_names=_elsewhere("first_names_elsewhere.txt.gz", 0.004)
         | _shares("first_names_since.txt.gz")
-        | _shares("first_names.txt.gz"),
+        | _shares("first_names.txt.gz")
+        | dict.fromkeys(word_set("first_names_worldwide.txt"), 0.004),
         surnames=_elsewhere("surnames_since.txt.gz", 0.0001)
         | _elsewhere("surnames_elsewhere.txt.gz", 0.001)
-        | _shares("surnames.txt.gz"),
+        | _shares("surnames.txt.gz")
+        | dict.fromkeys(word_set("surnames_worldwide.txt"), 0.001),
         places=frozenset(lines("places.txt.gz")),
         counties=frozenset(lines("counties.txt.gz")),
         clinical=clinical,

@@ -280,7 +280,8 @@ def lessons(count: int, seed: int) -> Iterator[Sample]:
     rng = teacher.rng
     held, clean = ((_HERE / f"lessons_{name}.txt").read_text("utf-8").splitlines() for name in ("with", "clean"))
     asked = [parts for of in (False, True) for parts in written_parts(clean=of)[: LEARNED[of]]]
-    asked += [parts for of in (False, True) for parts in written_parts(clean=of, name="queries")[::2]]
+    for name in ("queries", "asked", "shift"):
+        asked += [parts for of in (False, True) for parts in written_parts(clean=of, name=name)[::2]]
     told = [
         passages(line) for of in (False, True) for name in ("notes", "queries") for line in lines(name, clean=of)[::2]
     ]

@@ -57,13 +57,13 @@ def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_
     assert recall(scan, plain()).overall >= 0.98
     for version, least in ((4, 0.95), (5, 0.91), (6, 0.93)):
         assert recall(scan, unseen(version)).overall >= least, version
-    for name, least in (("asked", 0.96), ("queries", 0.97), ("notes", 0.92)):
+    for name, least in (("shift", 0.89), ("asked", 0.96), ("queries", 0.97), ("notes", 0.92)):
         assert recall(scan, half(name, looked_at=False)).overall >= least, name
         assert recall(scan, half(name, looked_at=True)).overall >= 0.98, name
     texts = written(clean=True)[: LOOKED_AT[True]]
     clean = touched(scan, texts)
     assert len(clean) <= 0.03 * len(texts), clean
-    halves = [text for name in ("asked", "queries") for text in half(name, clean=True, looked_at=False)]
+    halves = [text for name in ("shift", "asked", "queries") for text in half(name, clean=True, looked_at=False)]
     nobodys = [*plain(clean=True), *halves, *(text for version in UNSEEN for text in unseen(version, clean=True))]
     assert len(touched(scan, nobodys)) <= 0.15 * len(nobodys)
 
@@ -104,7 +104,7 @@ def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: Redactio
         ("junior, her son, does the pill box", "[RELATIVE-1], her son, does the pill box"),
         ("ms day reports hives after cefdinir", "ms [PATIENT-1] reports hives after cefdinir"),
         ("saw ortiz and nguyen on ward round", "saw [PERSON-1] and [PERSON-2] on ward round"),
-        ("exposure at the fresno jail, tb", "exposure at the [PLACE-1], tb"),
+        ("exposure at the fresno jail, tb", "exposure at the [PLACE-1] jail, tb"),
         ("maple grove called, refusing insulin", "[FACILITY-1] called, refusing insulin"),
         ("transferred from mercy with hgb 6", "transferred from [FACILITY-1] with hgb 6"),
         ("103-y-o, ckd 4. 91/F, chf", "[AGE-1]-y-o, ckd 4. [AGE-2]/F, chf"),
@@ -145,7 +145,7 @@ def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: Redactio
             "Discharge June 15: CBC 11.02.: plt 12, started 14.3. on vanc",
             "Discharge [DATE-1]: CBC [DATE-2].: plt 12, started [DATE-3]. on vanc",
         ),
-        ("Bob from Duluth MN, lyme serology pos", "[PERSON-1] from [PLACE-1] MN, lyme serology pos"),
+        ("Bob from Duluth MN, lyme serology pos", "[PERSON-1] from [PLACE-1], lyme serology pos"),
         ("GCSF 3/9, 3/10, 3/11. ANC?", "GCSF [DATE-1], [DATE-2], [DATE-3]. ANC?"),
         ("lives at Flat 12, Rosewood House, 88 Canning Street", "lives at [ADDRESS-1]"),
         ("oxygen to HCR 33 Box 91 or Via Garibaldi 12", "oxygen to [ADDRESS-1] or [ADDRESS-2]"),
@@ -167,12 +167,24 @@ def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: Redactio
         ("frail 94F, her 95th birthday, sister died at 96", "frail [AGE-1]F, her [AGE-2], sister died at [AGE-3]"),
         ("her husband is ninety one and cannot lift", "her husband is [AGE-1] and cannot lift"),
         ("lives at 12 Primrose Mews, was 44 Tiller st", "lives at [ADDRESS-1], was [ADDRESS-2]"),
-        ("Bendigo VIC 3550 or eircode V92 K2P1", "[PLACE-1] [ZIP-1] or eircode [ZIP-2]"),
+        ("Bendigo VIC 3550 or eircode V92 K2P1", "[PLACE-1] VIC [ZIP-1] or eircode [ZIP-2]"),
         ("can i dc amina home", "can i dc [PERSON-1] home"),
         ("is apixaban 5 ok, will ashdown-price, chads 5", "is apixaban 5 ok, [PERSON-1], chads 5"),
         ("RAMQ TREM 4471 2099", "RAMQ [PLAN-1]"),
         ("her NIR is 2 69 05 49 588 157 80", "her NIR is [SSN-1]"),
         ("the gentleman in 412 fell", "the gentleman in [ID-1] fell"),
+        ("she is the mayor of Ballinrobe, a former Miss Sligo", "she is [ID-1], a [ID-2]"),
+        ("he is the oldest man in Tory Island, afib", "he is [ID-1], afib"),
+        ("12/3 thyroidectomy, 13/3 ca 1.84", "[DATE-1] thyroidectomy, [DATE-2] ca 1.84"),
+        ("Wed 14th 102 kg, scan 1/VII/2024, Q3 2023 scan", "[DATE-1] 102 kg, scan [DATE-2], [DATE-3] scan"),
+        ("user sunnydaze_1971, reddit u/sadkidney_99", "user [ID-1], reddit [URL-1]"),
+        (
+            "Age: 95. Weight 48 kg; a sprightly ninety-two, wants",
+            "Age: [AGE-1]. Weight 48 kg; a sprightly [AGE-2], wants",
+        ),
+        ("seen on 4 West, bed 2, specimen H24/3392", "seen on [FACILITY-1], bed [ID-1], specimen [ID-2]"),
+        ("May came in with palpitations", "[PERSON-1] came in with palpitations"),
+        ("his name is Vo comma Kim Lien, age sixty one", "his name is [PERSON-1], age sixty one"),
     ],
 )
 def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacted: str) -> None:
@@ -217,6 +229,10 @@ def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacte
         "the intensivist asks, four-layer bandages, mark-ups on the skin, NICE NG136, G2211",
         "a St. Jude mechanical valve, Pierre Robin sequence, Cameron lesions",
         "in bed two days, five six or seven doses, extension twenty degrees",
+        "is December too late for the flu shot? RSV season is October to March",
+        "In rural practice with no lab, 30 F. Recurrent UTIs, on T-DXd, pT2N1 or A2L3B2",
+        "8/12 old, 7.6 kg, day 4; Engel IIa, Cheyne-Stokes, Kayser-Fleischer; back from Thailand",
+        "bed 4-hourly turns, POD 2, phlegmasia, amenorrhoeic, Zavicefta or Movicol",
         "the fifth metatarsal, the tenth percentile, on the second dose, A-B-C-D-E approach",
     ],
 )
