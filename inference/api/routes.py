@@ -250,8 +250,9 @@ async def _while_waited_for(request: Request, work: Coroutine[Any, Any, T]) -> T
         task.add_done_callback(_seen)
     try:
         await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
-        answer.cancel()  # which changes nothing for one that is made
-        await asyncio.wait([answer])
+        if not answer.done():
+            answer.cancel()
+            await asyncio.wait([answer])
         if answer.cancelled():
             raise bad_request("the caller went away")
         return answer.result()
