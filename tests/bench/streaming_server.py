@@ -35,7 +35,6 @@ from tenancy.service.telemetry import configure_telemetry
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
 from tests.bench import paced_core
-from tests.bench.stand import KeyFiles
 from tests.unit.api.replica import Bench
 
 OURS, WITH_BUS, PEER, STOCK = "ours", "with-bus", "vllm", "stock"
@@ -73,6 +72,8 @@ def config_of(base_model: Path) -> EngineConfig:
 
 async def enter_bus(stack: AsyncExitStack, bench: Bench, placement: Placement, folder: Path) -> None:
     """The replica's publisher and its agent's consumer, as :mod:`inference.wiring` makes them."""
+    from tests.bench.stand import KeyFiles  # it imports a web framework's proxies
+
     keys = KeyFiles.made(folder)
     settings = InferenceSettings(
         s3_bucket="none",
