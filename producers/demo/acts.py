@@ -15,9 +15,8 @@ from deploy.local.services import Folders
 from producers.commands import requests
 from producers.commands.exporting import export_adapter
 from producers.commands.onboarding import onboard
-from producers.commands.terms import add_terms
 from producers.demo import opening, searching, ward
-from producers.demo.cast import DATA, Tenant, Tenants, read_allowed
+from producers.demo.cast import DATA, Tenant, Tenants
 from producers.demo.questions import AT_ONCE, Answered, HarnessJob, ask_all, client, score_with_harness
 from producers.demo.redelivery import redeliver
 from producers.demo.report import (
@@ -118,7 +117,6 @@ class Act:
                 lines = sum(1 for _ in (DATA / f"{dataset}.train.jsonl").open()) if dataset else 1000
                 policy = TenantPolicy(min_new_examples=lines, hyperparameters=HYPERPARAMETERS)
                 await onboard(self.tenancy, tenant_id, policy)
-                await add_terms(self.tenancy, tenant_id, allowed=read_allowed(), changed_by=self.settings.operator_id)
                 self.screen.say(f"{tenant_id} {dataset or 'without data'}")
                 made.append(Tenant(tenant_id, dataset, issuer.issue(tenant_id)))
         tenants = Tenants(*made)

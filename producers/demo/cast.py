@@ -16,12 +16,6 @@ from tenancy.tenant_id import TenantId
 DATA = PROJECT_ROOT / "deploy" / "local" / "data"
 
 
-def read_allowed() -> list[str]:
-    """The words of the demo's questions that the redaction gate takes for names, and that are none: a tenant's own
-    allow-list."""
-    return (DATA / "allowed.txt").read_text(encoding="utf-8").split()
-
-
 @dataclass
 class Tenant:
     """One tenant of the demo and what the acts found out about it."""

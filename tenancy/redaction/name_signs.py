@@ -109,8 +109,8 @@ CREDENTIAL = re.compile(
 )
 LABEL = re.compile(
     r"(?<![\w/])(?P<cue>(?:pt|patient|client|full|legal|maiden|first|last|middle|family|given|"
-    r"preferred|birth|sur|baby|mother'?s?|father'?s?|spouse'?s?)?'?s?\s?name[sd]?(?:\s(?:is|"
-    r"was))?|surname|nickname(?:d|\sis)?|alias|a\.?k\.?a\.?|goes\sby|known\s(?:as|to\s(?:us|"
+    r"preferred|birth|sur|baby|mother'?s?|father'?s?|spouse'?s?)?'?s?\s?name[sd]?"
+    r"(?!\s(?:the|an?|one|two|three|four|five|some|any|all|each|every)\b)(?:\s(?:is|was))?|surname|nickname(?:d|\sis)?|alias|a\.?k\.?a\.?|goes\sby|known\s(?:as|to\s(?:us|"
     r"me)\sas)|formerly|née|nee|"
     r"called(?=\s[A-Z])|my\sname\sis|i\sam|i'm|this\sis|"
     r"emergency\scontact|contact(?:\sperson|\sname)?(?=\s?:)|n\.?o\.?k|next\sof\skin|poa|dpoa|"

@@ -208,6 +208,7 @@ def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacte
         "patients over 90 years old, 40 pack-years, age > 90",
         "Boston bowel prep score 8, Rome IV, Ottawa ankle rules, New York Heart class III",
         "NCT01234567, PMID 31234567, rs1801133, CPT 99213, SNOMED 73211009",
+        "Name the line lock we use for a central line. name a hand-rub on the ward",
         "may I give metoprolol? march fracture. will discharge tomorrow",
         "hope the lactate clears, still 4",
         "may i give ketorolac with a cr of 1.4",
