@@ -1,5 +1,6 @@
-"""Markers in every input of two tenants, through the whole loop on real Kafka, a real S3 API, real training and the
-real engine; then one of them is purged. The raw bytes of every medium are searched, before and after.
+"""Markers in every input of two tenants, and an identifier of each class in what one of them proposes, through the
+whole loop on real Kafka, a real S3 API, real training and the real engine; then that one is purged. The raw bytes of
+every medium are searched, before and after.
 
 What is content (``Canary.secret``) may be nowhere in clear. What is an id or a code (``Canary.opaque``) may be where
 the contract puts ids: in object names, in the sealed records, in the events, and in what is kept of a purge.
@@ -32,6 +33,7 @@ from tests.fixtures import raw_bytes, write_audit
 from tests.fixtures.canaries import Canary
 from tests.fixtures.canary_life import Evidence, Life
 from tests.fixtures.declared import PATHS, covers_path
+from tests.fixtures.hospital import FILE, leaked
 from tests.fixtures.leaks import (
     planted_in_files,
     planted_in_telemetry,
@@ -142,6 +144,18 @@ def test_what_the_brokers_wrote_is_not_compressed_or_the_search_would_not_see_it
 
 
 # --- two live tenants
+
+
+def test_no_identifier_of_what_came_in_raw_is_anywhere_nor_drawn_out_of_the_adapter(life: Life) -> None:
+    opened = life.opened[life.one.tenant]
+    everywhere = [*life.proposed, *opened, *life.answers[life.one.tenant], *life.drawn, *life.later_answers]
+    for evidence in (life.live, life.after):
+        everywhere += [place for places in evidence.values() for place in places]
+    assert leaked(((place, body.decode("latin-1")) for place, body in everywhere), FILE) == set()
+    redacted = {place.partition("/")[0] for place, body in (*life.proposed, *opened) if b"[BIOMETRIC-1]" in body}
+    assert len(life.proposed) == 1
+    assert redacted == {"contents", life.proposed[0][0]}, "it was approved, and the adapter learnt it"
+    assert len(life.drawn) == 4 * len(FILE.patient.texts())
 
 
 def test_no_content_no_key_and_no_token_is_in_clear_anywhere(life: Life, canary: Canary) -> None:

@@ -88,7 +88,7 @@ async def test_what_the_process_accepted_is_on_the_bus_and_says_nothing_of_the_p
     assert len(published) == len(answers)
     assert (published[0].key, dict(published[0].headers)["ce_type"]) == (b"t1", b"sano.example.proposed")
     places = source.places(published) | {"answer": answer.text}
-    assert leaked(places, FHIR) == set()
+    assert leaked(places.items(), FHIR) == set()
     as_they_are = [said for place, said in places.items() if not place.endswith("decrypted")]
     assert all(trace not in said for said in as_they_are for trace in ("Pacemaker", "Communication/"))
     assert any("Pacemaker" in said for said in places.values())

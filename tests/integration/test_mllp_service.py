@@ -96,4 +96,4 @@ async def test_what_a_stopped_and_a_killed_process_had_not_answered_comes_again_
     headers = [dict(message.headers) for message in published]
     ids = {said["ce_id"] for said in headers if said["ce_type"] == b"sano.example.proposed"}
     assert len(ids) == SENDERS * MESSAGES
-    assert leaked(source.places(published), HL7) == set()
+    assert leaked(source.places(published).items(), HL7) == set()

@@ -100,7 +100,7 @@ async def test_no_identifier_of_any_class_leaves_a_sources_memory(
             if isinstance(event.data, events.ExampleProposed):
                 content = store.keys.decrypt_inline(event.data.content.reference.jwe, ExampleContent)
                 places[f"{topic} {number}, decrypted"] = content.model_dump_json()
-    assert leaked(places, *SYSTEMS) == set()
+    assert leaked(places.items(), *SYSTEMS) == set()
     assert all(view.redacted for view in waiting), "each had something to be redacted"
     for kind in ("opened contents/", "page /examples/", "sano.curation.v1"):
         assert any("[MRN-1]" in text for place, text in places.items() if place.startswith(kind)), "not blind"
