@@ -23,8 +23,8 @@ from tenancy.evidence.verification import verify_file
 pytestmark = [pytest.mark.kafka, pytest.mark.engine, pytest.mark.slow]
 
 
-RULES = (2, 5, 6, 7, 8, 12, 13, 14)
-"""Of each tenant's 17 rules, which `make demo` all teaches: those that the ward's conversations are of."""
+FIRST, LAST = 2, 15
+"""Of each tenant's 17 rules, which `make demo` all teaches: those that the ward's conversations are of, and others."""
 EXAMPLES, QUESTIONS = 7, 2
 """Of each rule, in one order."""
 
@@ -35,8 +35,7 @@ def few_rules(to: Path) -> Path:
     for kind, of_each in (("train", EXAMPLES), ("heldout", QUESTIONS)):
         for file in to.glob(f"*.{kind}.jsonl"):
             lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for number, line in enumerate(lines) if number // of_each in RULES]
-            file.write_text("".join(kept), encoding="utf-8")
+            file.write_text("".join(lines[FIRST * of_each : LAST * of_each]), encoding="utf-8")
     return to
 
 
@@ -82,8 +81,8 @@ def test_what_the_ward_held_in_the_clear_came_in_by_both_feeds_was_approved_and_
 def test_both_tenants_learnt_their_own_rules_and_not_the_others(report: dict[str, Any]) -> None:
     assert len(report["tenants"]) == 2
     for tenant in report["tenants"]:
-        assert tenant["examples"] >= 50
-        assert tenant["heldout_questions"] >= 16
+        assert tenant["examples"] >= 80
+        assert tenant["heldout_questions"] >= 20
         assert tenant["score"]["own"] >= tenant["score"]["base"] + 0.3
         assert tenant["score"]["own"] >= tenant["score"]["other"] + 0.3
         assert tenant["heldout_loss_after"] < tenant["heldout_loss_before"]
@@ -99,7 +98,7 @@ def test_the_two_adapters_are_different_and_their_use_was_metered(report: dict[s
 
 def test_the_exported_adapter_gives_the_tokens_of_the_tenants_adapter(report: dict[str, Any]) -> None:
     export = report["export"]
-    assert export["same_answers"] == export["answers"] >= 16
+    assert export["same_answers"] == export["answers"] >= 20
     # The engine computes otherwise than peft, and in bfloat16 a near tie between two tokens can flip.
     assert export["same_as_served"] >= 0.9 * export["answers"]
 
@@ -110,10 +109,10 @@ def test_the_whole_took_less_memory_than_a_small_machine_has(report: dict[str, A
 
 def test_the_purge_left_nothing_and_redelivery_brought_nothing_back(report: dict[str, Any]) -> None:
     purge = report["purge"]
-    assert purge["objects"] > 140
+    assert purge["objects"] > 200
     assert purge["versions"] >= purge["objects"]
     assert purge["residual"] == 0
-    assert purge["redelivered_events"] > 70
+    assert purge["redelivered_events"] > 100
     assert purge["redelivery_effects"] == 0
 
 
