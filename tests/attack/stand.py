@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +27,7 @@ from producers.operations.trust_admin import ensure_keys
 from producers.settings import OperatorSettings
 from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import key_file
+from schemas.models.adapter_files import linear_shapes
 from schemas.models.model_digest import model_digest
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy, signer
@@ -39,7 +38,8 @@ from tenancy.tokens import TokenIssuer
 from tests.attack import loop_watch, watched_replica
 from tests.attack.loop_watch import Gap
 from tests.attack.wire import Got, exchange, request
-from tests.bench import published, random_adapters
+from tests.bench import published
+from tests.bench.drawn_adapters import Drawing
 from tests.fixtures.markers import Place
 from tests.fixtures.otlp_sink import OtlpSink, otlp_sink
 from tests.fixtures.raw_bytes import files
@@ -202,9 +202,7 @@ def manifest_signer(settings: OperatorSettings) -> Signer:
 
 
 async def _tenants(stack: StackFile, settings: OperatorSettings, folder: Path) -> dict[TenantId, str]:
-    argv = ["--base-model", stack.base_model, "--to", str(folder), "--count", str(len(WITH_ADAPTERS))]
-    command = [sys.executable, "-m", random_adapters.__name__, *argv, "--spread", str(SPREAD)]
-    await asyncio.to_thread(subprocess.run, command, check=True, timeout=300)
+    drawing = Drawing(linear_shapes(Path(stack.base_model)), rank=16, spread=SPREAD)
     found = {}
     async with open_tenancy(settings, "test") as tenancy:
         await onboard(tenancy, PLAIN, TenantPolicy())
@@ -212,5 +210,6 @@ async def _tenants(stack: StackFile, settings: OperatorSettings, folder: Path) -
         for number, tenant in enumerate(WITH_ADAPTERS):
             await onboard(tenancy, tenant, TenantPolicy())
             adapter = folder / str(number)
+            await asyncio.to_thread(drawing.write, adapter)
             found[tenant] = await published.publish(tenancy, manifest_signer(settings), tenant, digest, adapter)
     return found

@@ -28,7 +28,7 @@ class Drawn:
 @dataclass(frozen=True)
 class Drawing:
     """What is drawn: ``rank`` for ``targets`` in the first ``layers`` layers, BF16. ``megabytes``: as many tensors are
-    F32 instead, the first ones, as come to that size.
+    F32 instead, the first ones, as come to that size. ``spread``: of the random numbers.
     """
 
     base: LinearShapes = field(repr=False)
@@ -36,6 +36,7 @@ class Drawing:
     targets: tuple[str, ...] = ALL
     layers: int = 1000
     megabytes: float = 0.0
+    spread: float = SPREAD
 
     def drawn(self) -> Drawn:
         """Another adapter at each call."""
@@ -52,7 +53,7 @@ class Drawing:
             entries[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
         head = json.dumps(entries, separators=(",", ":")).encode()
         head += b" " * (-len(head) % 8)
-        body = b"".join(_numbers(size, kind) for size, kind in zip(sizes, kinds, strict=True))
+        body = b"".join(_numbers(size, kind, self.spread) for size, kind in zip(sizes, kinds, strict=True))
         return Drawn(self._config(), struct.pack("<Q", len(head)) + head + body)
 
     def write(self, folder: Path) -> None:
@@ -85,11 +86,11 @@ class Drawing:
         return json.dumps(naming_run(config, f"drawn-{secrets.token_hex(8)}")).encode()
 
 
-def _numbers(count: int, kind: str) -> bytes:
+def _numbers(count: int, kind: str, spread: float) -> bytes:
     """Normal; a BF16 is the upper half of a float32."""
     import numpy
 
-    drawn = numpy.random.default_rng().standard_normal(count, numpy.float32) * numpy.float32(SPREAD)
+    drawn = numpy.random.default_rng().standard_normal(count, numpy.float32) * numpy.float32(spread)
     if kind == "F32":
         return bytes(drawn.tobytes())
     return bytes((drawn.view(numpy.uint32) >> 16).astype(numpy.uint16).tobytes())

@@ -14,7 +14,7 @@ NAME = "bench-base"
 SPREAD = 0.003  # small enough that the answers stay text, so that the first token has something to stream
 
 
-def make(base_model: Path, to: Path, count: int, spread: float = SPREAD) -> None:
+def make(base_model: Path, to: Path, count: int) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -31,7 +31,7 @@ def make(base_model: Path, to: Path, count: int, spread: float = SPREAD) -> None
         with torch.no_grad():
             for name, weight in model.named_parameters():
                 if "lora_" in name:
-                    weight.normal_(std=spread, generator=generator)
+                    weight.normal_(std=SPREAD, generator=generator)
         save_adapter(model, to / str(number), base_model, NAME, f"random-{number}")
 
 
@@ -40,9 +40,8 @@ def main() -> None:
     parser.add_argument("--base-model", type=Path, required=True)
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--count", type=int, required=True)
-    parser.add_argument("--spread", type=float, default=SPREAD)
     arguments = parser.parse_args()
-    make(arguments.base_model, arguments.to, arguments.count, arguments.spread)
+    make(arguments.base_model, arguments.to, arguments.count)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ from inference.engine.processes import left_of
 from inference.engine.shared_memory import FOLDER
 from inference.engine.supervisor import RestartPolicy, SupervisedEngine
 from inference.engine.suspects import Suspects
+from schemas.models.adapter_files import linear_shapes
 from tenancy.errors import Transient
 from tenancy.tenant_id import TenantId
-from tests.bench import random_adapters
+from tests.bench.drawn_adapters import Drawing
 from tests.unit.api.replica import ACTIVE, CHAT, EARLIER, FOREIGN, OTHER, PLAIN, TENANT, Bench, bearer, code
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
@@ -120,7 +121,9 @@ class Replica:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def replica(shallow_base: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Replica]:
     made = tmp_path_factory.mktemp("made")
-    await asyncio.to_thread(random_adapters.make, shallow_base, made, 3, SPREAD)
+    drawing = Drawing(linear_shapes(shallow_base), rank=16, spread=SPREAD)
+    for number in range(3):
+        await asyncio.to_thread(drawing.write, made / str(number))
     bench = Bench()
     await bench.start()
     config = EngineConfig(
