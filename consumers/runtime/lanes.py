@@ -163,7 +163,7 @@ class LaneScheduler:
         return self._was_full
 
     def is_idle(self) -> bool:
-        """Whether there is nothing to handle, to read again or to commit until a record comes."""
+        """Whether no record waits to be handled, read again or committed."""
         return not (self._memory.records or self.has_left() or self.committable())
 
     def full_partitions(self) -> set[Partition]:

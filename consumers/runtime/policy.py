@@ -35,8 +35,8 @@ class HandlingPolicy:
     ``lanes``: half as many side by side as the object store's client has threads, since runs use several. What does not
     fit into memory is left on the broker by the lanes with most of it, so that nobody waits behind it.
 
-    ``fetch_wait_ms``: so long a broker holds an answer without a record. A longer wait costs an idle process less, but
-    whoever takes partitions over waits for it: a broker answers the requests of one connection in their order.
+    ``fetch_wait_ms``: how long a broker holds a fetch that finds no record. A longer wait costs an idle process less
+    and delays a takeover of partitions, since a broker answers the requests of one connection in order.
     """
 
     deadline_seconds: float = 60.0

@@ -10,8 +10,7 @@ import argparse
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from itertools import zip_longest
 
 from consumers.training.base_model import BaseModel
@@ -28,10 +27,11 @@ from schemas.evidence.statements import TrainingManifest
 from schemas.objects.training import TrainingSetEntry
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, open_reading, trust
-from tenancy.errors import Refused, TenantFenced, Transient
+from tenancy.errors import Refused, TenantFenced
 from tenancy.lifecycle.manifests import published_manifest
 from tenancy.platform.concurrency import gathered
 from tenancy.platform.settings import PlatformSettings, loaded
+from tenancy.service.periodic import Periodic
 from tenancy.service.telemetry import safe_message
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
@@ -42,10 +42,10 @@ Report = Callable[[StepProgress], None]
 async def reproduce(
     tenancy: Tenancy, settings: PlatformSettings, trainer: Trainer, manifest: TrainingManifest, report: Report
 ) -> Reproduction:
-    """Train on exactly the manifest's set, as far as each of its examples may still be used, and compare.
+    """Train on exactly the manifest's set, and compare.
 
-    It ends at its next step once the tenant is purged. Raises :class:`Refused` where the base model is another one or
-    an example may not be used any more, and :class:`TenantFenced`.
+    A purge of the tenant ends it at the next step, with :class:`TenantFenced`. Raises :class:`Refused` for another base
+    model, and for a set of which an example was withdrawn, lost its consent or was erased.
     """
     tenant = TenantId(manifest.tenant)
     base = await asyncio.to_thread(trainer.base_model)
@@ -60,11 +60,21 @@ async def reproduce(
         losses.append(step.loss)
         report(step)
 
+    async def look() -> None:
+        try:
+            await tenancy.active(tenant)
+        except TenantFenced:
+            stop.set()
+
+    watching = Periodic("tenant", settings.lease_seconds / 3, look)
+    watching.start()
     try:
-        async with _while_active(tenancy, tenant, settings.lease_seconds / 3, stop):
-            result = await _trained(settings, trainer, manifest, base, examples, progress, stop)
+        result = await _trained(settings, trainer, manifest, base, examples, progress, stop)
     except TrainingStopped:
         raise TenantFenced from None
+    finally:
+        stop.set()
+        await watching.stop()
     return Reproduction(
         tenant=tenant,
         adapter_digest=manifest.adapter_digest,
@@ -79,7 +89,7 @@ async def reproduce(
 
 
 async def _examples(tenancy: Tenancy, store: TenantStore, manifest: TrainingManifest) -> list[TrainingExample]:
-    """The texts of the set. Raises :class:`Refused` where one may not be used any more, or was erased."""
+    """Read the texts of the set. Raises :class:`Refused` where one is not eligible now, or was erased."""
     policy = (await tenancy.active(store.tenant)).state.policy
     usable = {entry.example_id for entry in await eligible(store, policy, tenancy.clock())}
     entries = manifest.training_set.entries
@@ -96,31 +106,6 @@ async def _text(store: TenantStore, entry: TrainingSetEntry) -> TrainingExample 
         return TrainingExample(entry.example_id, (await frozen_content(store, entry)).messages)
     except TrainingSetVoid:
         return None  # erased
-
-
-@asynccontextmanager
-async def _while_active(
-    tenancy: Tenancy, tenant: TenantId, seconds: float, stop: threading.Event
-) -> AsyncIterator[None]:
-    """Set ``stop`` once the tenant is purged: its texts are in this process's memory."""
-
-    async def watch() -> None:
-        while not stop.is_set():
-            await asyncio.sleep(seconds)
-            try:
-                await tenancy.active(tenant)
-            except TenantFenced:
-                stop.set()
-            except Transient:
-                continue
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        stop.set()
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def _trained(

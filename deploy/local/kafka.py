@@ -15,8 +15,8 @@ from aiokafka.errors import KafkaError
 from deploy.local.errors import ProcessExited
 from deploy.local.java import require_java
 from deploy.local.kafka_access import SUPER_USER, KafkaAccess
-from deploy.local.kafka_classes import class_archive, format_arguments, random_cluster_id
-from deploy.local.kafka_config import BrokerAddress, server_properties
+from deploy.local.kafka_classes import class_archive
+from deploy.local.kafka_config import BrokerAddress, format_arguments, random_cluster_id, server_properties
 from deploy.local.kafka_jars import fetch_kafka_jars, kafka_jars_dir
 from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
 from deploy.local.processes import ChildProcess, Command, start

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-import uuid
-from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from deploy.local.fetched import fetch_once
-from deploy.local.kafka_config import BrokerAddress, server_properties
+from deploy.local.kafka_config import BrokerAddress, format_arguments, random_cluster_id, server_properties
 
 SECONDS = 120
 
@@ -36,15 +34,3 @@ def _make(jars: Path, folder: Path) -> None:
         archive = f"-XX:ArchiveClassesAtExit={folder / class_archive(jars).name}"
         command = ["java", archive, "-cp", f"{jars}/*", *format_arguments(random_cluster_id(), properties)]
         subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False)
-
-
-def random_cluster_id() -> str:
-    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-
-
-def format_arguments(cluster_id: str, properties: Path) -> list[str]:
-    """Builds the command that formats a broker's storage.
-
-    The id is joined to its option: one random id in 64 begins with a hyphen and would be read as an option itself.
-    """
-    return ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", f"--config={properties}"]

@@ -1,7 +1,9 @@
-"""``server.properties`` of one local broker, which is also a KRaft controller."""
+"""``server.properties`` of one local broker, which is also a KRaft controller, and how its storage is formatted."""
 
 from __future__ import annotations
 
+import uuid
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,3 +50,15 @@ def server_properties(broker: BrokerAddress, quorum: list[BrokerAddress], data: 
         **extra,
     }
     return "".join(f"{key}={value}\n" for key, value in properties.items())
+
+
+def random_cluster_id() -> str:
+    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def format_arguments(cluster_id: str, properties: Path) -> list[str]:
+    """Builds the command that formats a broker's storage.
+
+    The id is joined to its option: one random id in 64 begins with a hyphen and would be read as an option itself.
+    """
+    return ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", f"--config={properties}"]

@@ -48,8 +48,8 @@ from schemas.version import VERSION
 from tenancy.audit.verification import verify_copy
 from tenancy.bootstrap import Tenancy, signer, trust
 from tenancy.errors import BadSignature, Refused
-from tenancy.evidence.training_manifest import open_training_manifest
 from tenancy.evidence.verification import verify_file
+from tenancy.lifecycle.manifests import published_manifest
 from tenancy.redaction.standard import standard_gate
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer
@@ -216,9 +216,7 @@ class Act:
                 self.screen.say(f"active adapter {tenant.digest[:16]}…")
 
     async def _manifest(self, tenant: Tenant) -> TrainingManifest:
-        store = await self.tenancy.store(tenant.id)
-        body, _ = await store.get(object_keys.adapter(tenant.digest, object_keys.ADAPTER_MANIFEST))
-        return open_training_manifest(self.verifier, body)
+        return await published_manifest(await self.tenancy.store(tenant.id), tenant.digest, self.verifier)
 
     async def _ask(
         self, tenant: Tenant, model: str, questions: list[str], words: str, at_once: int = AT_ONCE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.local.kafka_classes import format_arguments
+from deploy.local.kafka_config import format_arguments
 
 
 def test_a_cluster_id_that_begins_with_a_hyphen_is_not_taken_for_an_option() -> None:

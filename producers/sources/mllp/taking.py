@@ -23,7 +23,7 @@ MERGE = ("ADT", "A40")
 
 @dataclass(frozen=True)
 class OneMessage:
-    """A source."""
+    """A source: the conversation or the merge of patients in one message."""
 
     message: Message = field(repr=False)
     codes: Codes
@@ -54,7 +54,7 @@ def taking(proposer: Proposer, codes: Codes) -> Take:
 
 @dataclass(frozen=True)
 class BatchFiles:
-    """A source."""
+    """A source: every message of batch files."""
 
     paths: Sequence[Path]
     codes: Codes
