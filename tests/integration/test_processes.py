@@ -127,3 +127,13 @@ def test_free_ports_are_different_and_free() -> None:
     ports = free_ports(20)
     assert len(set(ports)) == 20
     assert not any(accepts_connections(port) for port in ports)
+
+
+def test_a_port_that_one_process_drew_no_other_draws() -> None:
+    [mine] = free_ports(1)
+    drawing = (
+        "from deploy.local import ports; "
+        f"ports.random.sample = lambda *_, **__: [{mine}, *range(15_000, 15_200)]; print(ports.free_ports(1)[0])"
+    )
+    other = subprocess.run([sys.executable, "-c", drawing], cwd=PROJECT_ROOT, capture_output=True, check=True)
+    assert int(other.stdout) in range(15_000, 15_200)

@@ -323,7 +323,9 @@ async def test_a_replay_into_an_empty_installation_rebuilds_the_same_state(
         left = dict(done["left_out"])
         assert left.pop("approvals and documents whose text is not there") == 1, "the withdrawn one's"
         assert {what.partition(":")[0] for what in left} == {"left to the installation to conclude"}, "nothing missed"
-        assert left["left to the installation to conclude: sano.training.requested"] == 1
+        # Curation may have published it twice: a message of its own each time, since it is signed anew.
+        requested = made["plan"]["types"]["sano.training.requested"]
+        assert left["left to the installation to conclude: sano.training.requested"] == requested >= 1
         assert done["sent"] + 1 + sum(left.values()) == made["plan"]["messages"]
         old, new = await _state(tenancy, lived), await _state(rebuilt, lived)
         assert _comparable(new) == _comparable(old)
