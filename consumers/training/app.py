@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from consumers.runtime.dispatch import Handlers, on
@@ -10,7 +10,10 @@ from consumers.runtime.service import serve
 from consumers.runtime.share import Share
 from consumers.training import handlers
 from consumers.training.handlers import TrainingPorts
-from consumers.training.runner import Runner, SubprocessLauncher
+from consumers.training.launching.cluster import Cluster
+from consumers.training.launching.kubernetes_jobs import KubernetesLauncher, read_job_template
+from consumers.training.launching.subprocesses import SubprocessLauncher
+from consumers.training.runner import Runner
 from consumers.training.settings import TrainingSettings
 from schemas.bus import events
 from tenancy.bootstrap import Tenancy
@@ -26,7 +29,7 @@ def main() -> None:
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[TrainingPorts, Sequence[Periodic]]]:
-        launcher = SubprocessLauncher(settings.max_concurrent_runs, on_exit=lambda: periodic.poke())
+        launcher = launcher_of(settings, lambda: periodic.poke())
         runner = Runner(
             tenancy,
             launcher,
@@ -45,6 +48,14 @@ def main() -> None:
             await launcher.stop()
 
     serve("training", settings=settings, topics=(events.TRAINING,), handlers=HANDLERS, ports=ports)
+
+
+def launcher_of(settings: TrainingSettings, on_exit: Callable[[], None]) -> SubprocessLauncher | KubernetesLauncher:
+    """Jobs where the operator gives one, else child processes. Raises :class:`Refused`."""
+    if settings.worker_job_file is None:
+        return SubprocessLauncher(settings.max_concurrent_runs, on_exit)
+    cluster = Cluster(settings.kubernetes_url, settings.kubernetes_account_dir)
+    return KubernetesLauncher(cluster, read_job_template(settings.worker_job_file), settings.max_concurrent_runs)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """The runner and reconciler: starts workers for runs that wait, finishes what a crash left half done.
 
-It keeps nothing across looks but the handles of the workers that it started. Two runners are no harm: a second worker
-finds the lease held and leaves.
+Which workers run is the launcher's to find, at each look. Two runners are no harm: a second worker finds the lease held
+and leaves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -17,13 +15,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from consumers.runtime.policy import HANDLING
+from consumers.training.launching.ports import WorkerLauncher, Workers
 from consumers.training.publication import MAX_ATTEMPTS, Publication
 from consumers.training.scratch import sweep_scratch
 from consumers.training.staging import erase_leftovers
-from consumers.training.worker_environment import worker_environment
 from schemas.bus.events import TrainingFailed
 from schemas.objects.state import RunState, TenantState
 from tenancy.bootstrap import Tenancy
@@ -41,72 +38,9 @@ from tenancy.tenant_id import TenantId
 logger = logging.getLogger(f"{SCOPE}.training")
 _tried = partial(trouble_logged, logger, "tenant skipped by the runner")
 
-STOP_SECONDS = 20.0
-KILL_SECONDS = 10.0
-"""For a killed process to be gone: longer only where the kernel itself hangs."""
 OUTBOX_GRACE_SECONDS = 5.0
 HELP_SECONDS = 30.0
 """After so long a run that was never begun is any runner's that has a worker free."""
-
-
-class WorkerLauncher(Protocol):
-    """Starts worker processes: locally subprocesses, in production Kubernetes Jobs named after tenant and run."""
-
-    def has_capacity(self) -> bool: ...
-
-    def is_running(self, tenant: TenantId, run_id: str) -> bool: ...
-
-    async def start(self, tenant: TenantId, run_id: str, attempt: int) -> None: ...
-
-
-@dataclass
-class SubprocessLauncher:
-    """Workers as child processes."""
-
-    max_concurrent: int
-    on_exit: Callable[[], None]
-    stop_seconds: float = STOP_SECONDS
-    _children: dict[tuple[str, str], asyncio.subprocess.Process] = field(default_factory=dict)
-    _watchers: set[asyncio.Task[None]] = field(default_factory=set)
-
-    def has_capacity(self) -> bool:
-        return len(self._children) < self.max_concurrent
-
-    def is_running(self, tenant: TenantId, run_id: str) -> bool:
-        return (tenant, run_id) in self._children
-
-    async def start(self, tenant: TenantId, run_id: str, attempt: int) -> None:
-        arguments = ("--tenant", tenant, "--run", run_id, "--holder", f"attempt-{attempt}")
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "consumers.training.worker", *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            env=worker_environment(),
-        )
-        self._children[(tenant, run_id)] = child
-        watcher = asyncio.create_task(self._watch(tenant, run_id, child))
-        self._watchers.add(watcher)
-        watcher.add_done_callback(self._watchers.discard)
-
-    async def _watch(self, tenant: TenantId, run_id: str, child: asyncio.subprocess.Process) -> None:
-        status = await child.wait()
-        self._children.pop((tenant, run_id), None)
-        logger.info("worker ended", extra={"run_id": run_id, "status": status})
-        self.on_exit()
-
-    async def stop(self) -> None:
-        """Ask the children to give their attempts back, then kill them, which costs an attempt. They are made again
-        elsewhere.
-        """
-        await self._signalled(signal.SIGTERM, self.stop_seconds)
-        await self._signalled(signal.SIGKILL, KILL_SECONDS)
-
-    async def _signalled(self, number: signal.Signals, seconds: float) -> None:
-        """Send it to every child, and wait until all have ended; no longer than ``seconds``."""
-        for child in list(self._children.values()):
-            with suppress(ProcessLookupError):  # it has ended, and is not watched to its end yet
-                child.send_signal(number)
-        if self._watchers:
-            await asyncio.wait(self._watchers, timeout=seconds)
 
 
 @dataclass(frozen=True)
@@ -151,25 +85,28 @@ class Runner:
     async def reconcile(self) -> None:
         await asyncio.to_thread(sweep_scratch, self.work_dir)
         marked = self._in_turn(await self._work.marked())
-        await self._take(one for one in marked if one.is_own)
-        if self.launcher.has_capacity():
+        if not marked:
+            return
+        workers = await self.launcher.look()
+        await self._take((one for one in marked if one.is_own), workers)
+        if workers.has_capacity():
             others = [one for one in marked if not one.is_own]
             waits = await gathered((self._waits_for_long(one.tenant) for one in others), at_once=LOOKS_AT_ONCE)
-            await self._take(one for one, has_waited in zip(others, waits, strict=True) if has_waited)
+            await self._take((one for one, has_waited in zip(others, waits, strict=True) if has_waited), workers)
 
-    async def _take(self, marked: Iterable[Marked]) -> None:
+    async def _take(self, marked: Iterable[Marked], workers: Workers) -> None:
         """Look at them side by side, then start what waits in their order: not in that of the store's answers."""
-        waiting = await gathered((self._tried_at(one) for one in marked), at_once=LOOKS_AT_ONCE)
+        waiting = await gathered((self._tried_at(one, workers) for one in marked), at_once=LOOKS_AT_ONCE)
         for one in waiting:
             if one is not None:
                 with _tried():
-                    await self._start(one)
+                    await self._start(one, workers)
 
-    async def _tried_at(self, marked: Marked) -> Waiting | None:
+    async def _tried_at(self, marked: Marked, workers: Workers) -> Waiting | None:
         with _tried(), self._work.alone(marked.tenant) as is_alone:
             if is_alone:
                 async with asyncio.timeout(self.deadline_seconds):
-                    left, waiting = await self._look_at(marked.tenant)
+                    left, waiting = await self._look_at(marked.tenant, workers)
                 if marked.is_own:
                     await self._work.tidy(marked, left)
                 return waiting
@@ -183,11 +120,11 @@ class Runner:
             return any(run.requested_at <= since for run in waiting)
         return False
 
-    async def _start(self, waiting: Waiting) -> None:
+    async def _start(self, waiting: Waiting, workers: Workers) -> None:
         tenant, run_id = waiting.tenant, waiting.run_id
-        if self.launcher.has_capacity() and not self.launcher.is_running(tenant, run_id):
+        if workers.has_capacity() and not workers.is_running(tenant, run_id):
             self._not_before.setdefault(tenant, {})[run_id] = self.now() + self.retry_backoff_seconds
-            await self.launcher.start(tenant, run_id, waiting.attempt)
+            await workers.start(tenant, run_id, waiting.attempt)
             self._started_last = tenant
 
     async def sweep(self) -> None:
@@ -207,7 +144,7 @@ class Runner:
         last = self._started_last
         return sorted(marked, key=lambda one: (last is not None and one.tenant <= last, one.tenant))
 
-    async def _look_at(self, tenant: TenantId) -> tuple[Left, Waiting | None]:
+    async def _look_at(self, tenant: TenantId, workers: Workers) -> tuple[Left, Waiting | None]:
         try:
             snapshot = await self.tenancy.states.read(tenant)
         except UnknownTenant:
@@ -221,7 +158,7 @@ class Runner:
             await self._tidy(tenant)
         unfinished = [(run_id, run) for run_id, run in snapshot.state.runs.items() if not run.is_over]
         self._forget_ended(tenant, {run_id for run_id, _ in unfinished})
-        waiting = await self._tend(tenant, unfinished) if unfinished else None
+        waiting = await self._tend(tenant, unfinished, workers) if unfinished else None
         if _is_work(snapshot.state):
             return "something", waiting  # or not any more: the next look sees
         await self._sweep_staging(tenant, snapshot.state)  # whoever ended a run may have died before it did
@@ -247,7 +184,7 @@ class Runner:
         paid_by = self.tenancy.clock() - timedelta(seconds=OUTBOX_GRACE_SECONDS)
         return any(entry.time <= paid_by for entry in publishable(state))
 
-    async def _tend(self, tenant: TenantId, unfinished: list[tuple[str, RunState]]) -> Waiting | None:
+    async def _tend(self, tenant: TenantId, unfinished: list[tuple[str, RunState]], workers: Workers) -> Waiting | None:
         """Do what is to be done for these runs, and return the one that is to be started next."""
         try:
             store = await self.tenancy.store(tenant)
@@ -255,13 +192,13 @@ class Runner:
             return None  # purged since the look began
         waiting: Waiting | None = None
         leases = Leases(store, self.tenancy.outbox, "runner", self.tenancy.clock, self.lease_seconds)
-        # One run of a tenant at a time: each is trained on what the one before left. A child is at work before it holds
-        # a lease, since importing torch takes seconds. So may one of another runner be: it is refused the lease then.
+        # One run of a tenant at a time: each is trained on what the one before left. A worker is at work before it
+        # holds a lease, since importing torch takes seconds. One that is not seen here is refused the lease then.
         busy = any(
-            [self.launcher.is_running(tenant, run_id) or await leases.alive(run_id, run) for run_id, run in unfinished]
+            [workers.is_running(tenant, run_id) or await leases.alive(run_id, run) for run_id, run in unfinished]
         )
         for run_id, run in sorted(unfinished, key=lambda item: item[1].requested_at):
-            if self.launcher.is_running(tenant, run_id):
+            if workers.is_running(tenant, run_id):
                 continue
             if run.status == "publishing":
                 await Publication(self.tenancy, store).promote(run_id, self.work_dir)

@@ -261,6 +261,20 @@ _OUTSIDE = (
         survives=timedelta(),
     ),
     Store(
+        name="cluster.jobs",
+        medium="outside",
+        where="Jobs and pods of training workers in a Kubernetes cluster, where SANO_WORKER_JOB_FILE is set",
+        holds="tenant ids and run ids, on the workers' command lines; digests of them in names and labels",
+        protection="references",
+        purger=Purger(
+            who="operator",
+            method="operator",
+            how="the cluster deletes a Job ttlSecondsAfterFinished after its end, which the operator's Job sets",
+        ),
+        probe=Probe(evidence="operator", how="list the Jobs that have the label sanolith.io/run"),
+        survives="until-purge",
+    ),
+    Store(
         name="copies.bucket",
         medium="outside",
         where="backups, replication targets, inventories and access logs of the bucket",

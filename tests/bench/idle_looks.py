@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.curation.withdrawals import note
@@ -57,6 +58,9 @@ class Workers:
     """Starts nothing. All that it was asked to start goes on."""
 
     started: list[str] = field(default_factory=list)
+
+    async def look(self) -> Self:
+        return self
 
     def has_capacity(self) -> bool:
         return True

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -47,6 +48,9 @@ class Workers:
 
     capacity: int = 100
     started: list[tuple[str, str]] = field(default_factory=list)
+
+    async def look(self) -> Self:
+        return self
 
     def has_capacity(self) -> bool:
         return len(self.started) < self.capacity

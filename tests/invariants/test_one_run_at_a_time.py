@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -51,6 +51,9 @@ class Importing:
     """Room for two, and every child is still importing: none has a lease."""
 
     children: set[str] = field(default_factory=set)
+
+    async def look(self) -> Self:
+        return self
 
     def has_capacity(self) -> bool:
         return len(self.children) < 2
@@ -99,6 +102,9 @@ class OneAtATime:
 
     child: tuple[TenantId, str] | None = None
     started: list[str] = field(default_factory=list)
+
+    async def look(self) -> Self:
+        return self
 
     def has_capacity(self) -> bool:
         return self.child is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -40,6 +41,9 @@ TRAININGS = KEPT_ADAPTERS + 4
 
 class NoWorkers:
     """A launcher that has no room: what waits, waits."""
+
+    async def look(self) -> Self:
+        return self
 
     def has_capacity(self) -> bool:
         return False

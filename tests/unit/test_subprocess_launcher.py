@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.training.runner import SubprocessLauncher
+from consumers.training.launching.subprocesses import SubprocessLauncher
 from tenancy.tenant_id import TenantId
 
 BOUND_SECONDS = 60.0

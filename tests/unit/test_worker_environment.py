@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.training.runner import SubprocessLauncher
+from consumers.training.launching.subprocesses import SubprocessLauncher
 from consumers.training.worker_environment import THREADS
 from tenancy.tenant_id import TenantId
 

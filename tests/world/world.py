@@ -10,7 +10,7 @@ import itertools
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from joserfc.jwk import OKPKey
 
@@ -172,6 +172,9 @@ class World:
         return KnowledgePorts(self._of("knowledge"), opened, gate_of_tests)
 
     # The training launcher: attempts are worked on when the world steps.
+
+    async def look(self) -> Self:
+        return self
 
     def has_capacity(self) -> bool:
         return True
