@@ -12,6 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from consumers.knowledge.chunks import passages_of
 from consumers.knowledge.embedding import embedded, required
@@ -47,12 +48,18 @@ class _Draft:
     """The next set, as far as the events of a run have changed it."""
 
     held: KnowledgeSet
+    now: datetime
     documents: dict[str, DocumentEntry] = field(init=False)
     passages: dict[str, list[Passage]] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.documents = dict(self.held.documents)
+
+    def enter(self, document_id: str, entry: DocumentEntry) -> None:
+        """Have this count from the next set on."""
+        self.documents[document_id] = entry.evolve(generation=self.held.generation + 1, since=self.now)
+        self.changed.add(document_id)
 
     def count(self) -> int:
         return sum(map(len, self.passages.values()))
@@ -69,7 +76,7 @@ async def on_documents(
     """Handle the first events of a run of one tenant, as many as one handling has time for, by one swap."""
     work = await ports.tenancy.begin(run[0])
     store, before, following = work.store, work.state.knowledge, _following(work.state, ports)
-    draft = _Draft(await read_set(store, before))
+    draft = _Draft(await read_set(store, before), work.outbox.clock())
     outcomes: list[Outcome] = []
     for event in run:
         if outcomes and draft.count() > RUN_PASSAGES:
@@ -112,9 +119,8 @@ def _removed(data: DocumentRemoved, event_id: str, draft: _Draft) -> Outcome:
             return Outcome.NOOP_STALE
         if entry.status == "removed" and entry.version == data.version:
             return Outcome.NOOP_DUPLICATE
-    draft.documents[data.document_id] = DocumentEntry(version=data.version, status="removed", event_id=event_id)
+    draft.enter(data.document_id, DocumentEntry(version=data.version, status="removed", event_id=event_id))
     draft.passages.pop(data.document_id, None)
-    draft.changed.add(data.document_id)
     return Outcome.EFFECT
 
 
@@ -131,7 +137,7 @@ async def _upserted(
         return Outcome.NOOP_DUPLICATE
     content = await _received(data, store, gate)
     passages = passages_of(data.document_id, data.version, content)
-    draft.documents[data.document_id] = DocumentEntry(
+    entry = DocumentEntry(
         version=data.version,
         status="present",
         event_id=event_id,
@@ -140,8 +146,8 @@ async def _upserted(
         effective_from=data.effective_from,
         effective_until=data.effective_until,
     )
+    draft.enter(data.document_id, entry)
     draft.passages[data.document_id] = passages
-    draft.changed.add(data.document_id)
     return Outcome.EFFECT
 
 

@@ -1,7 +1,8 @@
-"""Keeps a tenant's documents for retrieval: ``sano knowledge add``, ``list``, ``search``, ``remove``."""
+"""Keeps a tenant's documents for retrieval: ``sano knowledge add``, ``list``, ``search``, ``lineage``, ``remove``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producers.cli.options import JsonOption, TenantOption, opaque_id
-from producers.cli.output import counted, print_json, print_rows
+from producers.cli.output import counted, print_facts, print_json, print_rows, short
 from producers.cli.platform import command, read
 from producers.queries.printable import printable
 
 if TYPE_CHECKING:
     from producers.commands.knowledge import AddedDocument
+    from producers.queries.document_lineage import HeldVersion
     from producers.queries.knowledge import DocumentView
     from producers.settings import OperatorSettings
     from schemas.bus.events import DocumentRemoved
@@ -161,6 +163,70 @@ def search(
             "passage": lambda one: printable(one.text).replace("\n", " / ")[:100],
         },
         empty="no document that is in force says anything of it",
+    )
+
+
+@app.command()
+def lineage(
+    context: typer.Context,
+    tenant: TenantOption,
+    document: Annotated[
+        str | None,
+        typer.Argument(callback=opaque_id, help="The document's id; the published set if absent.", show_default=False),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Trace a document, or what the published set holds.
+
+    Of a document: every version with the event and the gate behind it, which one counts since when, and what is left of
+    the others in segments and texts. Without one: each segment of the set, opened, and whether it holds exactly what
+    counts. No title and no text is shown.
+    """
+    from producers.queries.document_lineage import DocumentLineage, SetView, document_lineage, published_set
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def look(tenancy: Tenancy, _: OperatorSettings) -> DocumentLineage | SetView:
+        if document is None:
+            return await published_set(tenancy, name)
+        return await document_lineage(tenancy, name, document)
+
+    found = read(context, look)
+    if json:
+        return print_json(found)
+    print_facts(found.model_dump(exclude={"said", "in_segments", "segments"}))
+    typer.echo()
+    if isinstance(found, SetView):
+        return _print_held([one for segment in found.segments for one in segment.holds], "it has no segment")
+    print_rows(
+        found.said,
+        {
+            "version": lambda one: one.version,
+            "said": lambda one: one.said,
+            "standing": lambda one: one.standing,
+            "at": lambda one: one.at,
+            "by": lambda one: one.by,
+            "gate": lambda one: one.gate or (f"none, {one.stated_by} states" if one.stated_by else "none"),
+            "entry": lambda one: one.entry,
+            "event": lambda one: one.event_id,
+        },
+        empty="the audit log does not name it",
+    )
+    typer.echo()
+    return _print_held(found.in_segments, "no segment holds a passage of it")
+
+
+def _print_held(held: Sequence[HeldVersion], empty: str) -> None:
+    print_rows(
+        held,
+        {
+            "segment": lambda one: short(one.segment),
+            "holds document": lambda one: one.document_id,
+            "version": lambda one: one.version,
+            "passages": lambda one: one.passages,
+        },
+        empty=empty,
     )
 
 

@@ -1,4 +1,4 @@
-"""Routes of compliance: what an adapter was made of, consents, withdrawals, purges, and the audit log's answers.
+"""Routes of compliance: adapters, documents, consents, withdrawals, purges, and the audit log's answers.
 
 No text of an example is here, and every document is checked by the functions of ``sano verify`` and ``sano audit``.
 """
@@ -17,6 +17,7 @@ from producers.queries.adapters import adapters
 from producers.queries.agreement import agreement
 from producers.queries.audit_copy import read_copy
 from producers.queries.consents import consents
+from producers.queries.document_lineage import document_lineage, named_set
 from producers.queries.lineage import lineage
 from producers.queries.purges import certificate, purges_of
 from producers.queries.tenants import tenant as tenant_view
@@ -46,6 +47,20 @@ async def adapter(
 ) -> Response:
     made = await lineage(page.tenancy, person.tenant, digest, page.verifier)
     return shown(request, "lineage.html", made=made)
+
+
+@router.get("/documents")
+async def list_documents(request: Request, page: ThePage, person: Compliance) -> Response:
+    state, held, _ = await named_set(page.tenancy, person.tenant)
+    return shown(request, "documents.html", state=state, documents=dict(sorted(held.documents.items())))
+
+
+@router.get("/documents/{document_id}")
+async def document(
+    request: Request, page: ThePage, person: Compliance, document_id: Annotated[str, Path(pattern=OPAQUE_ID_PATTERN)]
+) -> Response:
+    found = await document_lineage(page.tenancy, person.tenant, document_id)
+    return shown(request, "document.html", found=found)
 
 
 @router.get("/consents")

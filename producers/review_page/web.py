@@ -26,7 +26,7 @@ logger = logging.getLogger(f"{SCOPE}.review")
 
 COOKIE = "__Host-sano-review"
 """A name that browsers take only with Secure, without a domain, and for the whole host."""
-NOT_FOUND = ("not-open", "unknown-adapter", "no-certificate", "no-receipt")
+NOT_FOUND = ("not-open", "unknown-adapter", "unknown-document", "no-certificate", "no-receipt")
 
 
 def build(page: Page, url: str, session_secret: str, lifespan: Lifespan[Any] | None = None) -> FastAPI:

@@ -40,6 +40,8 @@ class DocumentEntry(Contract):
     effective_until: Timestamp | None = None
     passages: Count = 0
     segment: Sha256Hex | None = Field(default=None, description="the one that holds its passages")
+    generation: Count = Field(default=0, description="of the set from which on this counts; 0: not kept then")
+    since: Timestamp | None = Field(default=None, description="when that set was made")
 
     def is_effective(self, at: datetime) -> bool:
         """Whether it may be cited then."""

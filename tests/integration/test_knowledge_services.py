@@ -9,12 +9,14 @@ import pytest
 
 from inference.knowledge.database_search import DatabaseSearch
 from producers.commands.onboarding import onboard
+from producers.queries.document_lineage import DocumentLineage, document_lineage, published_set
 from schemas.bus import events
 from schemas.bus.content import CommittedDocument, DocumentBlock, DocumentClaimCheck, DocumentContent
 from schemas.objects import object_keys
 from schemas.objects.state import KnowledgeState
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
+from tenancy.errors import TenantFenced
 from tenancy.knowledge.database.connection import Database
 from tenancy.knowledge.database.tables import held
 from tenancy.knowledge.search import Question
@@ -93,7 +95,17 @@ async def test_documents_come_and_go_and_a_purge_leaves_no_row_and_no_byte(
         async def taken_out() -> bool | None:
             return await size() == 1 or None
 
+        async def both_said() -> DocumentLineage | None:
+            found = await document_lineage(tenancy, TENANT, removed)
+            return found if len(found.said) == 2 else None
+
         await eventually(taken_out, "the consumer took it out, and nobody asked")
+        traced = await eventually(both_said, "the audit log has both events")
+        assert [(one.said, one.standing) for one in traced.said] == [("upserted", "over"), ("removed", "counts")]
+        assert (traced.status, traced.in_segments, traced.sealed_texts) == ("removed", (), ())
+        whole = await published_set(tenancy, TENANT)
+        assert [one.document_id for segment in whole.segments for one in segment.holds] == [kept]
+        assert whole.holds_what_counts
         assert await found() == [kept]
         postgres.flush()
         places = list(raw_bytes.files(postgres.data))
@@ -106,6 +118,8 @@ async def test_documents_come_and_go_and_a_purge_leaves_no_row_and_no_byte(
             return (await tenancy.states.read(TENANT)).state.status == "purged" or None
 
         await eventually(purged, "the purge was certified")
+        with pytest.raises(TenantFenced):
+            await document_lineage(tenancy, TENANT, removed)
         assert await size() is None
         postgres.flush()
         assert search(kept, raw_bytes.files(postgres.data)) == []

@@ -18,6 +18,7 @@ from tests.world.world import POLICY, World
 TENANT, OTHER = TenantId("t1"), TenantId("t2")
 PAGES = (
     "/compliance",
+    "/compliance/documents",
     "/compliance/consents",
     "/compliance/withdrawals",
     "/compliance/purges",
@@ -35,6 +36,11 @@ async def lived(world: World) -> str:
         await world.publish(TENANT, await world.approval(TENANT, name, consent="consent-2"))
     for number in range(3):
         await world.publish(TENANT, await world.approval(TENANT, f"e{number}"))
+    await world.publish(TENANT, world.document(TENANT, "d1"))
+    for _ in range(2):
+        await world.publish(TENANT, world.document(TENANT, "d1", 2, "10 mg"))
+    await world.publish(TENANT, world.document(TENANT, "d2"))
+    await world.publish(TENANT, events.DocumentRemoved(document_id="d2", version=1))
     await world.settle()
     active = await world.served(TENANT)
     for name in ("e1", "w3"):
@@ -58,6 +64,16 @@ async def test_compliance_sees_what_was_trained_withdrawn_and_purged_and_keeps_t
     consents = re.sub(r"<[^>]+>", " ", await browser.look("/compliance/consents"))
     assert re.search(r"consent-1\s+granted\s+1\s.* UTC\s+0\s", consents)
     assert re.search(r"consent-2\s+never granted\s+0\s+never\s+2\s", consents), "the third was withdrawn"
+    html = await browser.look("/compliance/documents")
+    for name in ("d1", "d2"):
+        assert f'href="/compliance/documents/{name}"' in html
+    assert "Dose" not in html and "mg" not in html, "compliance sees no title and no text"
+    replaced = re.sub(r"<[^>]+>", " ", await browser.look("/compliance/documents/d1"))
+    assert re.search(r"1\s+upserted\s+over\s.*\s+2\s+upserted\s+counts\s", replaced, re.DOTALL)
+    assert re.search(r"Texts at rest, of versions\s+2\s", replaced)
+    gone = await browser.look("/compliance/documents/d2")
+    assert "No segment holds a passage of it" in gone
+    assert "Dose" not in gone and "mg" not in gone
     html = await browser.look("/compliance/withdrawals")
     assert "example e1" in html
     assert f'href="/compliance/adapters/{digest}"' in html, "which adapters have it, and not only how many"
@@ -69,6 +85,7 @@ async def test_compliance_sees_what_was_trained_withdrawn_and_purged_and_keeps_t
     assert "No purge was requested" in await browser.look("/compliance/purges")
 
     assert (await stranger.get(f"/compliance/adapters/{digest}")).status_code == 404
+    assert (await stranger.get("/compliance/documents/d1")).status_code == 404
     assert "example e1" not in await stranger.look("/compliance/withdrawals")
 
     await purged(world, TENANT)
@@ -85,7 +102,8 @@ async def test_compliance_sees_what_was_trained_withdrawn_and_purged_and_keeps_t
     kept.write_bytes(answer.content)
     assert verify_file(kept, world.keys.trust).facts["tenant"] == TENANT
     assert "purge.completed" in await fresh.look("/compliance/audit")
-    assert (await fresh.get("/compliance/consents")).status_code == 410, "the key that opens them is gone"
+    for path in ("/compliance/consents", "/compliance/documents", "/compliance/documents/d1"):
+        assert (await fresh.get(path)).status_code == 410, "the key that opens them is gone"
     other = await desk.signed_in(OTHER, "compliance")
     for path in (f"/compliance/purges/{purge_id}", f"/compliance/purges/{purge_id}/certificate"):
         assert (await other.get(path)).status_code == 404

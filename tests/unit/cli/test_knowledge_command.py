@@ -10,11 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from consumers.ledger.audit_facts import actor, facts
 from schemas.bus import events
+from schemas.bus.envelope import Event
+from tenancy.audit.log import AuditRecord, Facts
+from tenancy.audit.pseudonyms import Pseudonyms
+from tenancy.knowledge.published import publish
 from tenancy.state.policy_changes import policy_set
 from tests.fixtures.embedders import WordEmbedder
+from tests.fixtures.gates import NAME
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
-from tests.unit.knowledge.index_parts import Index
+from tests.unit.knowledge.index_parts import Documents, Index
 from tests.unit.operator_parts import Parts
 
 
@@ -67,3 +73,78 @@ def test_a_search_shows_the_passages_that_an_answer_would_be_given_from(
     assert "at night" in sano(*search[:-1]).output
     listed = [one for one in shape(sano("knowledge", "list", "--tenant", TENANT, "--json")) if one["is_effective"]]
     assert [(one["document_id"], one["passages"]) for one in listed] == [("d1", 1), ("d3", 1), ("d4", 1)]
+
+
+def test_lineage_tells_who_said_each_version_what_counts_since_when_and_what_is_left(sano: Sano, parts: Parts) -> None:
+    made = Index(parts)
+    command = ("knowledge", "lineage", "--tenant", TENANT)
+
+    async def told() -> None:
+        known = Pseudonyms.derived((await parts.tenancy.keys.open(TENANT)).data_key)
+
+        async def enter(event: Event[Documents], kind: str | None = None, about: str | None = None) -> str:
+            said: Facts = facts(event.data, known) if about is None else {"about": about}
+            kind = kind or event.type.removeprefix("sano.")
+            record = AuditRecord(f"{event.id}{about or ''}", kind, event.time, actor(event, known), said)
+            return (await parts.tenancy.audit.append(TENANT, record)).entry.tag
+
+        first, second = await made.inline("d1", 1, "5 mg", stated_by="op-1"), await made.upserted("d1", 2, "10 mg")
+        removed, refused = made.removed("d1", 2), await made.inline("d1", 4, f"Call {NAME}.")
+        for event in (first, first, second, await made.upserted("d2", 1, "House word.", "x " * 400)):
+            await made.handle(event)
+            await enter(event)
+        parts.now += timedelta(hours=1)
+        await made.handle(removed, second, removed)
+        await enter(removed)
+        await enter(refused, "event.refused", await enter(refused))
+        await enter(await made.upserted("d1", 5, "15 mg"))
+
+    asyncio.run(told())
+    found = shape(sano(*command, "d1", "--json"))
+    said = [(one["version"], one["said"], one["standing"], one["gate"], one["stated_by"]) for one in found["said"]]
+    assert said == [
+        (1, "upserted", "over", None, "op-1"),
+        (2, "upserted", "over", None, None),
+        (2, "removed", "counts", None, None),
+        (4, "upserted", "refused", None, None),
+        (5, "upserted", "pending", None, None),
+    ]
+    assert {one["by"] for one in found["said"]} == {"service operators"}
+    assert found["event_id"] == found["said"][2]["event_id"] == made.removed("d1", 2).id
+    assert (found["status"], found["version"], found["generation"], found["published_generation"]) == (
+        "removed",
+        2,
+        4,
+        4,
+    )
+    assert datetime.fromisoformat(found["since"]) == parts.now
+    assert (found["segments_opened"], found["in_segments"]) == (1, [])
+    assert found["sealed_texts"] == [5], "uploaded, and not taken yet"
+    whole = shape(sano(*command, "--json"))
+    assert (whole["documents"], whole["removed"], whole["holds_what_counts"]) == (1, 1, True)
+    assert whole["digest"] == found["published_set"]
+    [segment] = whole["segments"]
+    assert segment["holds"] == shape(sano(*command, "d2", "--json"))["in_segments"]
+    assert [(one["document_id"], one["version"], one["passages"]) for one in segment["holds"]] == [("d2", 1, 3)]
+    for shown in (sano(*command, "d1").output, sano(*command, "d2").output, sano(*command).output):
+        assert "mg" not in shown and "House" not in shown and "Formulary" not in shown, "no text and no title"
+    assert "no such document" in error_line(sano(*command, "d9"), 1)
+    asyncio.run(parts.tenancy.states.swap(TENANT, lambda state: state.evolve(status="purging")))
+    for arguments in (command, (*command, "d1")):
+        assert "purged or being purged" in error_line(sano(*arguments), 1)
+
+
+def test_a_segment_that_holds_what_does_not_count_is_told(sano: Sano, parts: Parts) -> None:
+    made = Index(parts)
+
+    async def damaged() -> None:
+        await made.handle(await made.upserted("d1", 1, "5 mg"))
+        base, held = await parts.tenancy.active(TENANT), await made.held()
+        over = held.documents["d1"].evolve(version=2, status="removed", segment=None, passages=0)
+        forged = held.evolve(generation=2, documents={"d1": over})
+        await publish(parts.tenancy.states, await parts.tenancy.store(TENANT), base, forged)
+
+    asyncio.run(damaged())
+    command = ("knowledge", "lineage", "--tenant", TENANT)
+    assert shape(sano(*command, "--json"))["holds_what_counts"] is False
+    assert [one["version"] for one in shape(sano(*command, "d1", "--json"))["in_segments"]] == [1]

@@ -1,0 +1,219 @@
+"""Traces a tenant's documents: which event said each version and what judged it, which set has it, and what the
+segments of that set hold.
+
+What was said is told by the audit log, and what counts by the published set. What is at rest is looked at: every
+segment is opened, and every sealed text is listed. No title and no text is read out of either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId, Sha256Hex, TenantName
+from schemas.bus.envelope import event_id
+from schemas.bus.events import DocumentRemoved, DocumentUpserted
+from schemas.evidence.audit import AuditEntry
+from schemas.objects.knowledge import DocumentEntry, KnowledgeSet, SegmentEntry
+from schemas.objects.state import KnowledgeState
+from tenancy.audit.pseudonyms import Pseudonyms
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import Refused
+from tenancy.knowledge.published import read_segment, read_set
+from tenancy.knowledge.segments import unpacked
+from tenancy.storage.tenant_store import TenantStore
+from tenancy.tenant_id import TenantId
+
+Said = Literal["upserted", "removed"]
+Standing = Literal["counts", "over", "refused", "pending"]
+_SAID: dict[str, Said] = {DocumentUpserted.type: "upserted", DocumentRemoved.type: "removed"}
+_Told = tuple[int, bool]
+"""A version and whether it was removed: of one version the removal is the later word."""
+
+
+class HeldVersion(Contract):
+    """A version of a document of which a segment holds passages, as was found in it."""
+
+    document_id: OpaqueId
+    version: int
+    passages: int
+    segment: Sha256Hex
+
+
+class SaidVersion(Contract):
+    """What one event said. ``entry``: where the audit log says so. ``pending``: no set has it, no refusal is known."""
+
+    version: int
+    said: Said
+    standing: Standing
+    event_id: OpaqueId
+    entry: int
+    at: datetime
+    by: str
+    gate: str | None
+    stated_by: str | None
+    commitment: Sha256Hex | None
+    effective_from: str | None
+    effective_until: str | None
+
+
+class DocumentLineage(Contract):
+    """One document. ``generation`` and ``since``: of the set from which on ``version`` counts, or its removal does."""
+
+    tenant: TenantName
+    document_id: OpaqueId
+    status: Literal["present", "removed", "never-published"]
+    version: int | None
+    event_id: OpaqueId | None
+    generation: int | None
+    since: datetime | None
+    published_generation: int | None
+    published_set: Sha256Hex | None
+    segments_opened: int
+    in_segments: tuple[HeldVersion, ...]
+    sealed_texts: tuple[int, ...]
+    said: tuple[SaidVersion, ...]
+
+
+class SegmentView(Contract):
+    """One segment of the published set, opened."""
+
+    digest: Sha256Hex
+    generation: int
+    embedder: str
+    size_bytes: int
+    holds: tuple[HeldVersion, ...]
+
+
+class SetView(Contract):
+    """The published set. ``holds_what_counts``: its segments hold the versions that it names, and nothing else."""
+
+    tenant: TenantName
+    generation: int | None
+    digest: Sha256Hex | None
+    documents: int
+    removed: int
+    holds_what_counts: bool
+    segments: tuple[SegmentView, ...]
+
+
+async def named_set(tenancy: Tenancy, tenant: TenantId) -> tuple[KnowledgeState | None, KnowledgeSet, TenantStore]:
+    """The set that counts now, and what the state says of it. Raises UnknownTenant and TenantFenced."""
+    state = (await tenancy.active(tenant)).state.knowledge
+    store = await tenancy.store(tenant)
+    return state, await read_set(store, state), store
+
+
+async def published_set(tenancy: Tenancy, tenant: TenantId) -> SetView:
+    """Which documents and versions each segment holds. Raises as :func:`named_set`."""
+    state, held, store = await named_set(tenancy, tenant)
+    segments = [
+        SegmentView(**entry.model_dump(exclude={"passages"}), holds=await _held(store, entry))
+        for entry in held.segments
+    ]
+    found = {one for segment in segments for one in segment.holds}
+    named = {
+        HeldVersion(document_id=name, version=entry.version, passages=entry.passages, segment=entry.segment)
+        for name, entry in held.documents.items()
+        if entry.segment is not None
+    }
+    return SetView(
+        tenant=tenant,
+        generation=state and state.generation,
+        digest=state and state.digest,
+        documents=sum(entry.status == "present" for entry in held.documents.values()),
+        removed=sum(entry.status == "removed" for entry in held.documents.values()),
+        holds_what_counts=found == named,
+        segments=tuple(segments),
+    )
+
+
+async def document_lineage(tenancy: Tenancy, tenant: TenantId, document_id: str) -> DocumentLineage:
+    """Everything that is known of the document. Raises as :func:`named_set`, and :class:`Refused` for one of which
+    nothing is.
+    """
+    state, held, store = await named_set(tenancy, tenant)
+    entry = held.documents.get(document_id)
+    names = [name async for name in store.list("knowledge", "documents", document_id)]
+    texts = tuple(sorted(int(name.rpartition("/")[2]) for name in names))
+    entries = entries_of(await read_copy(tenancy, tenant))
+    said = _said(entries, Pseudonyms.derived(store.keys.data_key), tenant, document_id, entry)
+    if entry is None and not texts and not said:
+        raise Refused("unknown-document", "refused: the tenant has no such document; see `sano knowledge list`")
+    found = [one for segment in held.segments for one in await _held(store, segment) if one.document_id == document_id]
+    return DocumentLineage(
+        tenant=tenant,
+        document_id=document_id,
+        status=entry.status if entry else "never-published",
+        version=entry and entry.version,
+        event_id=entry and entry.event_id,
+        generation=entry and (entry.generation or None),
+        since=entry and entry.since,
+        published_generation=state and state.generation,
+        published_set=state and state.digest,
+        segments_opened=len(held.segments),
+        in_segments=tuple(found),
+        sealed_texts=texts,
+        said=said,
+    )
+
+
+async def _held(store: TenantStore, entry: SegmentEntry) -> tuple[HeldVersion, ...]:
+    """One segment at a time: they may be many, and each is as large as its passages."""
+    segment = await asyncio.to_thread(unpacked, await read_segment(store, entry))
+    counts = Counter(segment.owners.tolist())
+    return tuple(
+        HeldVersion(document_id=name, version=version, passages=counts[number], segment=entry.digest)
+        for number, (name, version) in enumerate(segment.documents)
+    )
+
+
+def _said(
+    entries: Sequence[AuditEntry],
+    pseudonyms: Pseudonyms,
+    tenant: TenantId,
+    document_id: str,
+    counting: DocumentEntry | None,
+) -> tuple[SaidVersion, ...]:
+    """What the log has of the document, in its order."""
+    pseudonym = pseudonyms.of("document", document_id)
+    refused = {entry.facts.get("about") for entry in entries if entry.kind.startswith("event.")}
+    told = []
+    for entry in entries:
+        event_type = str(entry.facts.get("event_type") or f"sano.{entry.kind}")
+        said = _SAID.get(event_type)
+        if entry.facts.get("document") != pseudonym or said is None:
+            continue
+        facts, version = entry.facts, int(entry.facts["version"])
+        name = event_id(event_type, tenant, f"{document_id}|{version}")
+        is_refused = entry.tag in refused or entry.kind.startswith("event.")
+        told.append(
+            SaidVersion(
+                version=version,
+                said=said,
+                standing=_standing(name, (version, said == "removed"), counting, is_refused=is_refused),
+                event_id=name,
+                entry=entry.seq,
+                at=entry.time,
+                by=f"{entry.actor.role} {entry.actor.id}",
+                **{fact: facts.get(fact) for fact in ("gate", "stated_by", "commitment")},
+                **{fact: facts.get(fact) for fact in ("effective_from", "effective_until")},
+            )
+        )
+    return tuple(told)
+
+
+def _standing(name: str, told: _Told, counting: DocumentEntry | None, *, is_refused: bool) -> Standing:
+    """``over``: something later counts."""
+    if counting is not None and counting.event_id == name:
+        return "counts"
+    if is_refused:
+        return "refused"
+    has_ended = counting is not None and told <= (counting.version, counting.status == "removed")
+    return "over" if has_ended else "pending"
