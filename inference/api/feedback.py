@@ -1,28 +1,26 @@
 """Takes ``POST /v1/feedback``: one word on an answer, from the tenant that got it. No text is taken, and none is kept.
 
-It is counted by what the answering adapter is to its tenant now: a canary, the active one, another one, or the base
-model. So a canary can be compared with what it is to replace, and no number names a tenant or an adapter.
+The metric counts it by what the answering adapter is to its tenant now: a canary, the active one, another one, or the
+base model. So a canary can be compared with what it is to replace, and no label names a tenant or an adapter. The
+tenant's usage counts it for the adapter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry import metrics
 
-from inference.adapters.recent_set import RecentSet
 from inference.engine.field_checks import one_of, refused, require_known
 from inference.errors import no_such_answer
-from inference.tenants.answer_ids import NONCE_DIGITS, AnswerIds
+from inference.tenants.answer_ids import AnswerIds
 from inference.tenants.binding import BASE, TenantStateCache
 from inference.tenants.turns import Turns
-from inference.tenants.usage import UsageMeter
+from inference.tenants.usage import Rating, UsageMeter
 from inference.tenants.versions import version_of
 from schemas.objects.state import TenantState
-from schemas.tenant.policy import MOST_CANARY_HOURS
 from tenancy.state.spent import Spent
 from tenancy.tenant_id import TenantId
 
@@ -35,9 +33,7 @@ FIELDS = frozenset({"answer_id", "rating", "code"})
 
 @dataclass
 class Feedback:
-    """Counts feedback. An answer's counts once on a replica, so that a client that sends it again changes nothing; what
-    may end a canary counts once in the installation, whichever replicas it is sent to.
-    """
+    """Counts feedback: of an answer the first, whichever replicas are told and however often."""
 
     ids: AnswerIds
     views: TenantStateCache
@@ -45,7 +41,6 @@ class Feedback:
     counter: metrics.Counter
     meter: UsageMeter
     spent: Spent
-    _rated: RecentSet[str] = field(default_factory=RecentSet)
 
     async def take(self, tenant: TenantId, body: Mapping[str, Any]) -> dict[str, Any]:
         """Raises :class:`EngineRefused` (400), :class:`RequestRefused` (403, 404, 429), and :class:`Transient` where it
@@ -61,26 +56,19 @@ class Feedback:
         if code is not None:
             one_of(*CODES)("code", code)
         self.turns.rates.admit(tenant, state.policy)
-        adapter = await self.ids.adapter(tenant, answer_id, (BASE, *state.adapters))
-        if adapter is None:
+        answer = await self.ids.given(tenant, answer_id, (BASE, *state.adapters))
+        if answer is None:
             raise no_such_answer()
-        if (bare := answer_id[-64:]) not in self._rated:
-            if rating == "down":
-                await self._count_against(tenant, state, adapter, bare)
-            if bare not in self._rated:  # nor by a request beside this one
-                self._rated.add(bare)
-                labels = {"rating": str(rating), "code": str(code or NO_CODE), "adapter": _role(state, adapter)}
-                self.counter.add(1, labels)
-        return {"object": "feedback", "answer_id": answer_id, "rating": rating, "adapter": adapter}
+        if await self.spent.spend(answer.nonce, answer.over_at):
+            self._count(tenant, state, answer.adapter, "up" if rating == "up" else "down", str(code or NO_CODE))
+        return {"object": "feedback", "answer_id": answer_id, "rating": rating, "adapter": answer.adapter}
 
-    async def _count_against(self, tenant: TenantId, state: TenantState, adapter: str, answer_id: str) -> None:
-        """Count it for its side of the tenant's canary, where it is on one, unless another replica has."""
+    def _count(self, tenant: TenantId, state: TenantState, adapter: str, rating: Rating, code: str) -> None:
+        self.counter.add(1, {"rating": rating, "code": code, "adapter": _role(state, adapter)})
+        if adapter != BASE:
+            self.meter.rated(tenant, adapter, rating)
         version = version_of(state, None if adapter == BASE else adapter)
-        if version is None or state.canary is None:
-            return
-        # Whatever the policy said meanwhile, nothing counts for the canary from then on.
-        ends = int((state.canary.began_at + timedelta(hours=MOST_CANARY_HOURS)).timestamp())
-        if await self.spent.spend(answer_id[:NONCE_DIGITS], ends):
+        if version is not None and rating == "down":
             self.meter.version(tenant, version).rated_down += 1
 
 

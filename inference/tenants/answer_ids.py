@@ -1,7 +1,8 @@
 """Makes ids of answers by which every replica knows, without a record, whose answer it was and which adapter gave it.
 
 An id is a nonce and an HMAC of it and the adapter, under a key derived from the tenant's data key: of another tenant,
-of another installation, made up, or of a tenant that was purged, it is nobody's.
+of another installation, made up, or of a tenant that was purged, it is nobody's. The nonce begins with the time, so
+that an id is over after :data:`RATED_FOR`, and what was rated need not be remembered longer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hmac
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused, Transient
@@ -22,8 +24,21 @@ from tenancy.tenant_id import TenantId
 
 OPEN_SECONDS = 2.0
 """So long an answer waits for its tenant's key, once in the life of a replica."""
+RATED_FOR = timedelta(days=7)
+"""So long after it was begun an answer can be rated."""
 NONCE_DIGITS = 32
+TIME_DIGITS = 8
+"""Of the nonce: seconds since 1970, in hex. 96 random bits follow."""
 _ID = re.compile(rf"(?:chatcmpl-|cmpl-|resp_)?([0-9a-f]{{{NONCE_DIGITS}}})([0-9a-f]{{{TAG_DIGITS}}})")
+
+
+@dataclass(frozen=True)
+class GivenAnswer:
+    """An answer that can be rated until ``over_at``, in seconds since 1970."""
+
+    adapter: str
+    nonce: str
+    over_at: int
 
 
 @dataclass
@@ -44,19 +59,24 @@ class AnswerIds:
 
     async def new(self, tenant: TenantId, adapter: str) -> str:
         """The id of an answer by this adapter (``base`` for none). Raises :class:`RequestRefused` (403)."""
-        nonce, key = self.new_nonce(), await self._key(tenant)
+        begun = f"{int(self.tenancy.clock().timestamp()):0{TIME_DIGITS}x}"
+        nonce, key = begun + self.new_nonce()[TIME_DIGITS:], await self._key(tenant)
         return nonce + (self.new_nonce() if key is None else _signed(key, nonce, adapter))
 
-    async def adapter(self, tenant: TenantId, answer_id: str, among: Iterable[str]) -> str | None:
-        """Which of these adapters gave the tenant this answer; None where none did, or the tenant's key is out of
-        reach.
+    async def given(self, tenant: TenantId, answer_id: str, among: Iterable[str]) -> GivenAnswer | None:
+        """The answer, if one of these adapters gave it to the tenant; None where none did, the id is over, or the
+        tenant's key is out of reach.
         """
         found = _ID.fullmatch(answer_id)
-        key = None if found is None else await self._key(tenant)
-        if found is None or key is None:
+        if found is None:
             return None
-        nonce, given = found.groups()
-        return next((name for name in among if hmac.compare_digest(_signed(key, nonce, name), given)), None)
+        nonce, signed = found.groups()
+        over_at = int(nonce[:TIME_DIGITS], 16) + int(RATED_FOR.total_seconds())
+        key = await self._key(tenant) if self.tenancy.clock().timestamp() < over_at else None
+        if key is None:
+            return None
+        matching = (name for name in among if hmac.compare_digest(_signed(key, nonce, name), signed))
+        return next((GivenAnswer(name, nonce, over_at) for name in matching), None)
 
     def forget(self, tenant: TenantId) -> None:
         """Drop the key of a tenant that is fenced."""

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Literal
 
 from inference.tenants.versions import Counts, Version
 from schemas.bus.envelope import Event
-from schemas.bus.events import CANARIES, AnswersCounted, CanaryAnswers, UsageRecorded
+from schemas.bus.events import (
+    CANARIES,
+    RATED_ADAPTERS,
+    AnswersCounted,
+    AnswersRated,
+    CanaryAnswers,
+    UsageRecorded,
+)
 from schemas.objects.usage import SECONDS_DIGITS, Report, day_of
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Transient
 from tenancy.platform.clock import NewNonce, random_nonce
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
+
+Rating = Literal["up", "down"]
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 
@@ -36,6 +46,7 @@ class Amounts:
     gpu_seconds: float = 0.0
     queue_seconds: float = 0.0
     versions: dict[Version, Counts] = field(default_factory=dict)
+    ratings: Counter[tuple[str, Rating]] = field(default_factory=Counter)
 
 
 @dataclass
@@ -95,6 +106,10 @@ class UsageMeter:
     def version(self, tenant: TenantId, version: Version) -> Counts:
         """The sums of one side of the tenant's canary, to be added to now: they start again with each report."""
         return self._of(tenant).versions.setdefault(version, Counts())
+
+    def rated(self, tenant: TenantId, adapter: str, rating: Rating) -> None:
+        """Add one rating of an adapter's answer."""
+        self._of(tenant).ratings[adapter, rating] += 1
 
     def _of(self, tenant: TenantId) -> Amounts:
         return self._amounts.setdefault(tenant, Amounts())
@@ -164,6 +179,7 @@ class UsageReporter:
             gpu_seconds=round(amounts.gpu_seconds, SECONDS_DIGITS),
             queue_seconds=round(amounts.queue_seconds, SECONDS_DIGITS),
             canaries=_canaries(amounts.versions),
+            ratings=_ratings(amounts.ratings),
         )
         return Event(subject=tenant, data=data, time=now, source=self.tenancy.outbox.source)
 
@@ -185,6 +201,15 @@ def _canaries(versions: dict[Version, Counts]) -> tuple[CanaryAnswers, ...]:
             active=_counted(versions.get(Version(activation, "active"), Counts())),
         )
         for activation in latest
+    )
+
+
+def _ratings(counted: Mapping[tuple[str, Rating], int]) -> tuple[AnswersRated, ...]:
+    """By adapter, in the order of their digests."""
+    digests = sorted({adapter for adapter, _ in counted})[:RATED_ADAPTERS]
+    return tuple(
+        AnswersRated(adapter_digest=digest, up=counted.get((digest, "up"), 0), down=counted.get((digest, "down"), 0))
+        for digest in digests
     )
 
 

@@ -131,10 +131,10 @@ def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False)
 
 def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """The tenant's published adapters, oldest first."""
-    from producers.queries import adapters
+    from producers.queries import ratings
     from tenancy.tenant_id import TenantId
 
-    views, is_active = read(context, _of_tenant(adapters.adapters, TenantId(tenant)))
+    views, is_active = read(context, _of_tenant(ratings.rated_adapters, TenantId(tenant)))
     if json:
         return print_json(views)
     return print_rows(
@@ -147,6 +147,8 @@ def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = Fa
             "run": lambda view: view.run_id,
             "bytes": lambda view: view.size_bytes,
             "published": lambda view: view.published_at,
+            "rated up": lambda view: view.rated_up,
+            "rated down": lambda view: view.rated_down,
         },
         empty="no adapter is published yet; `sano train` makes one" if is_active else _GONE,
     )

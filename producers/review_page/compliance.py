@@ -20,11 +20,13 @@ from producers.queries.consents import consents
 from producers.queries.document_lineage import document_lineage, named_set
 from producers.queries.lineage import lineage
 from producers.queries.purges import certificate, purges_of
+from producers.queries.ratings import ratings
 from producers.queries.tenants import tenant as tenant_view
 from producers.queries.withdrawals import withdrawal_receipt, withdrawals
 from producers.review_page.page import Compliance, ThePage, shown
 from schemas.base.identifiers import OPAQUE_ID_PATTERN, PURGE_ID_PATTERN, SHA256_PATTERN
 from schemas.base.json_text import parse_json
+from schemas.bus.events import AnswersRated
 from tenancy.audit.verification import verify_copy
 from tenancy.evidence.verification import checked
 
@@ -46,7 +48,8 @@ async def adapter(
     request: Request, page: ThePage, person: Compliance, digest: Annotated[str, Path(pattern=SHA256_PATTERN)]
 ) -> Response:
     made = await lineage(page.tenancy, person.tenant, digest, page.verifier)
-    return shown(request, "lineage.html", made=made)
+    rated = (await ratings(page.tenancy, person.tenant)).get(digest, AnswersRated(adapter_digest=digest))
+    return shown(request, "lineage.html", made=made, rated=rated)
 
 
 @router.get("/documents")

@@ -50,7 +50,7 @@ TENANT_AREAS: dict[str, str] = {
     "terms": "the tenant's own identifiers and allowed words, and searches for identifiers that were missed",
     "knowledge": "documents of the tenant's retrieval, segments of its index, and lists of which of them count",
     "exports": "exports of adapters for the tenant to take away",
-    "usage": "usage of the tenant",
+    "usage": "usage of the tenant, and how often answers of each adapter were rated good and bad",
     "withdrawals": "withdrawals that affect adapters, acknowledgements of retirements, and signed receipts; texts "
     "kept only by a legal hold",
 }

@@ -8,14 +8,16 @@ one tenant on that day from 1. So the counted reports are ranges for each report
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from pydantic import Field
 
 from schemas.base.contract import Contract
+from schemas.base.identifiers import Sha256Hex
 from schemas.base.timestamps import Timestamp
-from schemas.bus.events import AnswersCounted, CanaryAnswers, UsageRecorded, UsageSource
+from schemas.bus.events import AnswersCounted, AnswersRated, CanaryAnswers, UsageRecorded, UsageSource
 
 Ranges = tuple[tuple[int, int], ...]
 """Whole numbers as ascending ranges with a gap between any two, both ends included."""
@@ -105,7 +107,9 @@ def amounts_of(record: UsageRecorded) -> UsageSum:
     """One event's amounts as a sum of one."""
     byte_days = {one.area: one.bytes for one in record.stored}
     return UsageSum(
-        records=1, byte_days=byte_days, **record.model_dump(exclude={"usage_id", "source", "stored", "canaries"})
+        records=1,
+        byte_days=byte_days,
+        **record.model_dump(exclude={"usage_id", "source", "stored", "canaries", "ratings"}),
     )
 
 
@@ -124,6 +128,7 @@ class UsageDay(Contract):
     canaries: dict[str, CanaryAnswers] = Field(
         default_factory=dict, description="by the number of the change of adapter by which each began"
     )
+    ratings: dict[Sha256Hex, AnswersRated] = Field(default_factory=dict, description="by the adapter's digest")
 
     def plus(self, report: Report, record: UsageRecorded) -> UsageDay:
         """With this report; the very same record where it is in there already."""
@@ -140,7 +145,17 @@ class UsageDay(Contract):
             sums=dict(sorted({**self.sums, record.source: total}.items())),
             counted=dict(sorted({**self.counted, report.reporter: after}.items())),
             canaries=dict(sorted(canaries.items())),
+            ratings=with_ratings(self.ratings, record.ratings),
         )
+
+
+def with_ratings(held: Mapping[str, AnswersRated], more: Iterable[AnswersRated]) -> dict[str, AnswersRated]:
+    """Both together, by adapter."""
+    ratings = dict(held)
+    for one in more:
+        before = ratings.get(one.adapter_digest, AnswersRated(adapter_digest=one.adapter_digest))
+        ratings[one.adapter_digest] = one.evolve(up=before.up + one.up, down=before.down + one.down)
+    return dict(sorted(ratings.items()))
 
 
 def compared(one: CanaryAnswers, other: CanaryAnswers) -> CanaryAnswers:

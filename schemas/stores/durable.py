@@ -90,8 +90,8 @@ _OBJECTS = (
         medium="object-store",
         where="spent/{ends}-{id}",
         holds="nothing: an empty object, named by a random id and the time at which it would be over anyway: a session "
-        "of the review page that somebody signed out of, a one-time link that was used, or an answer that was rated "
-        "bad during a canary; nothing of any tenant",
+        "of the review page that somebody signed out of, a one-time link that was used, or an answer that was rated; "
+        "nothing of any tenant",
         protection="no-tenant-data",
         purger=KEPT.evolve(how="removed an hour after that time, by whoever spends the next one"),
         probe=SCANNED,

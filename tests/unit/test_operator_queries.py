@@ -9,10 +9,11 @@ import pytest
 from producers.commands import requests
 from producers.queries import adapters, purges, tenants, usage
 from producers.queries.lineage import lineage
-from schemas.bus.events import UsageRecorded
+from producers.queries.ratings import rated_adapters
+from schemas.bus.events import AnswersRated, UsageRecorded
 from schemas.objects import object_keys
 from schemas.objects.replicas import ReplicaRecord
-from schemas.objects.usage import KeptUsage
+from schemas.objects.usage import KeptUsage, UsageDay
 from tenancy.errors import BadSignature, Refused
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import BASE, NOW, Parts, onboarded_parts, publish_adapter, purge_ports, purge_to_the_end
@@ -32,6 +33,10 @@ async def test_views_say_what_the_states_say(parts: Parts) -> None:
         (first, False),
         (second, True),
     ]
+    counted = UsageDay(ratings={first: AnswersRated(adapter_digest=first, up=2, down=1)})
+    await (await parts.tenancy.store(TENANT)).put_record(object_keys.usage_day("20260301"), counted)
+    rated = await rated_adapters(parts.tenancy, TENANT)
+    assert [(v.digest, v.rated_up, v.rated_down) for v in rated] == [(first, 2, 1), (second, 0, 0)]
     assert [v.run_id for v in await adapters.runs(parts.tenancy, TENANT)] == ["run-1", "run-2"]
     [[view]] = [page async for page in tenants.pages(parts.tenancy)]
     assert (view.tenant, view.status, view.active_adapter) == ("t1", "active", second)

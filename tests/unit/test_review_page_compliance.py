@@ -60,6 +60,7 @@ async def test_compliance_sees_what_was_trained_withdrawn_and_purged_and_keeps_t
     assert all(f"e{number}</th>" in html for number in range(3))
     assert "consent-1" in html
     assert html.count("test-gate 1: clean") == 3
+    assert re.search(r"Answers rated down</dt><dd>0<", html)
     assert html.count("consent-missing") == 3, "what was left out, and why"
     consents = re.sub(r"<[^>]+>", " ", await browser.look("/compliance/consents"))
     assert re.search(r"consent-1\s+granted\s+1\s.* UTC\s+0\s", consents)

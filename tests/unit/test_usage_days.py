@@ -18,6 +18,7 @@ from consumers.ledger.handlers import on_usage_recorded
 from consumers.ledger.ports import LedgerPorts
 from inference.tenants.usage import UsageMeter, UsageReporter
 from producers.queries import usage
+from producers.queries.ratings import ratings
 from schemas.base.identifiers import OpaqueId
 from schemas.bus.envelope import Event
 from schemas.bus.events import UsageRecorded
@@ -185,6 +186,27 @@ async def test_a_day_of_reports_is_one_small_object(ledger: Ledger) -> None:
     assert len((await ledger.objects.get(KEY)).body) < 1000
     [view] = await usage.usage(ledger.tenancy, TENANT)
     assert (view.source, view.records, view.prompt_tokens, view.engine_seconds) == ("inference", 200, 20_100, 20.0)
+
+
+async def test_ratings_are_added_up_for_each_adapter_over_days_and_reports_once(ledger: Ledger) -> None:
+    first, second = "1" * 64, "2" * 64
+    assert await ratings(ledger.tenancy, TENANT) == {}
+    meter = UsageMeter()
+    reporter = UsageReporter(meter, ledger.tenancy)
+    meter.rated(TENANT, first, "up")
+    meter.rated(TENANT, first, "up")
+    meter.rated(TENANT, second, "down")
+    await reporter.report()
+    ledger.now += timedelta(days=1)
+    meter.rated(TENANT, first, "down")
+    await reporter.report()
+    for event in [*ledger.publisher.events, *reversed(ledger.publisher.events)]:
+        await ledger.handle(event)
+    told = await ratings(ledger.tenancy, TENANT)
+    assert [(one.adapter_digest, one.up, one.down) for one in told.values()] == [(first, 2, 1), (second, 0, 1)]
+    assert {key.split("/")[2] for key in await ledger.keys()} == {"usage"}, "a purge empties that area"
+    await ledger.tenancy.keys.destroy(TENANT)
+    assert await ratings(ledger.tenancy, TENANT) == {}, "they go with the tenant's key, as all of its area"
 
 
 async def test_a_report_that_was_lost_for_a_while_is_counted_when_it_comes(ledger: Ledger) -> None:

@@ -53,7 +53,16 @@ from schemas.bus.events.training import (
 from schemas.bus.events.adapters import AdapterActivated, AdapterReady, AdapterRetired, AdapterRolledBack
 from schemas.bus.events.replicas import ReplicaEvicted, ReplicaRegistered
 from schemas.bus.events.knowledge import DocumentRemoved, DocumentUpserted
-from schemas.bus.events.usage import CANARIES, AnswersCounted, CanaryAnswers, StoredBytes, UsageRecorded, UsageSource
+from schemas.bus.events.usage import (
+    CANARIES,
+    RATED_ADAPTERS,
+    AnswersCounted,
+    AnswersRated,
+    CanaryAnswers,
+    StoredBytes,
+    UsageRecorded,
+    UsageSource,
+)
 from schemas.bus.events.outcomes import OutcomeRecorded
 
 __all__ = [
@@ -63,6 +72,7 @@ __all__ = [
     "EVENT_TYPES",
     "KNOWLEDGE",
     "OUTCOMES",
+    "RATED_ADAPTERS",
     "REPLICAS",
     "TENANTS",
     "TRAINING",
@@ -72,6 +82,7 @@ __all__ = [
     "AdapterRetired",
     "AdapterRolledBack",
     "AnswersCounted",
+    "AnswersRated",
     "CanaryAnswers",
     "ConsentGranted",
     "ConsentRevoked",

@@ -7,12 +7,15 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.base.contract import Contract
-from schemas.base.identifiers import OpaqueId, ReasonCode
+from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex
 from schemas.base.integers import Amount, Count, Ordinal
 from schemas.bus.events.base import USAGE, EventData
 
 CANARIES = 8
 """Comparisons that one report holds at most."""
+
+RATED_ADAPTERS = 64
+"""Adapters of which one report holds ratings at most: more than a tenant's state has."""
 
 UsageSource = Literal["inference", "training", "storage", "knowledge"]
 
@@ -44,6 +47,14 @@ class CanaryAnswers(Contract):
     active: AnswersCounted = AnswersCounted()
 
 
+class AnswersRated(Contract):
+    """How answers of one adapter were rated through ``POST /v1/feedback``, each once."""
+
+    adapter_digest: Sha256Hex
+    up: Count = 0
+    down: Count = 0
+
+
 class UsageRecorded(EventData):
     """Reports what a tenant used: the basis of its cost."""
 
@@ -73,6 +84,9 @@ class UsageRecorded(EventData):
     )
     canaries: tuple[CanaryAnswers, ...] = Field(
         default=(), max_length=CANARIES, description="comparisons of a canary with the active adapter"
+    )
+    ratings: tuple[AnswersRated, ...] = Field(
+        default=(), max_length=RATED_ADAPTERS, description="of answers, by the adapter that gave them"
     )
     bytes_stored: Count = Field(
         default=0, description="bytes written by this use; no event subtracts them when they are erased"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from inference.adapters.recent_set import RecentSet
-from inference.tenants.answer_ids import AnswerIds
+from inference.tenants.answer_ids import RATED_FOR, AnswerIds
 from inference.tenants.usage import Amounts, UsageMeter
 from schemas.objects.state import CanaryState, TenantState
 from schemas.stores.registry import store_of_key
@@ -82,8 +82,9 @@ async def test_it_counts_for_what_the_adapter_is_to_its_tenant(bench: Bench) -> 
     assert counted(bench) == {("up", "none", "other"): 1, ("up", "none", "canary"): 1, ("up", "none", "base"): 2}
     await rate(bench, answer_id=await answered(bench, model=EARLIER), rating="down")
     await rate(bench, answer_id=await answered(bench, model=ACTIVE), rating="down")
-    versions = bench.meter.take()[TENANT].versions
-    assert {version.role: one.rated_down for version, one in versions.items()} == {"candidate": 1, "active": 1}
+    amounts = bench.meter.take()[TENANT]
+    assert {version.role: one.rated_down for version, one in amounts.versions.items()} == {"candidate": 1, "active": 1}
+    assert amounts.ratings == {(EARLIER, "up"): 2, (EARLIER, "down"): 1, (ACTIVE, "down"): 1}
 
 
 async def test_another_tenants_answer_and_one_that_nobody_got_are_the_same_404(bench: Bench) -> None:
@@ -100,19 +101,27 @@ async def test_another_tenants_answer_and_one_that_nobody_got_are_the_same_404(b
 async def test_any_replica_knows_the_answer_without_a_record_of_it(bench: Bench) -> None:
     answer_id = await answered(bench)
     elsewhere = AnswerIds(bench.tenancy, bench.views.require_admitted)
-    assert await elsewhere.adapter(TENANT, f"chatcmpl-{answer_id}", (EARLIER, ACTIVE)) == ACTIVE
-    assert await elsewhere.adapter(TENANT, answer_id, (EARLIER,)) is None
-    assert await elsewhere.adapter(OTHER, answer_id, (ACTIVE,)) is None
+    found = await elsewhere.given(TENANT, f"chatcmpl-{answer_id}", (EARLIER, ACTIVE))
+    assert found is not None and found.adapter == ACTIVE
+    assert await elsewhere.given(TENANT, answer_id, (EARLIER,)) is None
+    assert await elsewhere.given(OTHER, answer_id, (ACTIVE,)) is None
 
 
-async def test_feedback_that_is_sent_again_counts_once(bench: Bench) -> None:
-    answer_id = await answered(bench)
-    for prefix in ("chatcmpl-", "resp_", ""):
-        assert (await rate(bench, answer_id=prefix + answer_id)).status_code == 200
-    assert counted(bench) == {("up", "none", "active"): 1}
+async def test_an_answer_can_be_rated_for_some_days_and_its_rating_is_remembered_as_long(bench: Bench) -> None:
+    answer_id, now = await answered(bench), bench.tenancy.clock()
+
+    async def can_be_rated(late: timedelta) -> bool:
+        tenancy = replace(bench.tenancy, clock=lambda: now + late)
+        return await AnswerIds(tenancy, bench.views.require_admitted).given(TENANT, answer_id, (ACTIVE,)) is not None
+
+    assert await can_be_rated(RATED_FOR - timedelta(seconds=1))
+    assert not await can_be_rated(RATED_FOR)
+    await rate(bench, answer_id=answer_id)
+    ends = int((now + RATED_FOR).timestamp())
+    assert [key for key in bench.objects.objects if key.startswith("spent/")] == [f"spent/{ends:012d}-{answer_id[:32]}"]
 
 
-async def test_a_bad_rating_counts_once_for_a_canary_whichever_replicas_are_told(
+async def test_the_first_rating_of_an_answer_counts_once_whichever_replicas_are_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def with_canary(state: TenantState) -> TenantState:
@@ -120,7 +129,7 @@ async def test_a_bad_rating_counts_once_for_a_canary_whichever_replicas_are_told
 
     here = bench.api.feedback
     assert here is not None
-    elsewhere = replace(here, meter=UsageMeter(), _rated=RecentSet())
+    elsewhere = replace(here, meter=UsageMeter())
     await bench.tenancy.states.swap(TENANT, with_canary)
     answer_id = await answered(bench, model=EARLIER)
 
@@ -130,11 +139,16 @@ async def test_a_bad_rating_counts_once_for_a_canary_whichever_replicas_are_told
     with monkeypatch.context() as patched:
         patched.setattr(bench.objects, "put", unavailable)
         assert (await rate(bench, answer_id=answer_id, rating="down")).status_code == 503
-    body = {"answer_id": answer_id, "rating": "down"}
-    told = await asyncio.gather(*[one.take(TENANT, body) for one in (here, elsewhere, here, elsewhere)])
+    sent = ((here, ""), (elsewhere, "chatcmpl-"), (here, "resp_"), (elsewhere, ""))
+    told = await asyncio.gather(
+        *[one.take(TENANT, {"answer_id": prefix + answer_id, "rating": "down"}) for one, prefix in sent]
+    )
     assert [said["adapter"] for said in told] == [EARLIER] * 4
-    meters = [one.meter.take().get(TENANT, Amounts()).versions for one in (here, elsewhere)]
-    assert sum(counts.rated_down for versions in meters for counts in versions.values()) == 1
+    assert (await rate(bench, answer_id=answer_id, rating="up")).status_code == 200, "and changes nothing"
+    meters = [one.meter.take().get(TENANT, Amounts()) for one in (here, elsewhere)]
+    assert sum(counts.rated_down for one in meters for counts in one.versions.values()) == 1
+    assert meters[0].ratings + meters[1].ratings == {(EARLIER, "down"): 1}
+    assert counted(bench) == {("down", "none", "canary"): 1}
     spent = [key for key in bench.objects.objects if key.startswith("spent/")]
     assert [key.rpartition("-")[2] for key in spent] == [answer_id[:32]]
     assert {store_of_key(key).name for key in spent} == {"spent"}
