@@ -22,6 +22,7 @@ from schemas.bus.content import ChatMessage, DocumentClaimCheck, DocumentContent
 from schemas.bus.envelope import Event
 from schemas.bus.events import DocumentRemoved, DocumentUpserted, UsageRecorded
 from schemas.bus.outcome import Outcome
+from schemas.bus.redaction import GateVerdict
 from schemas.objects import object_keys
 from schemas.objects.knowledge import DocumentEntry, KnowledgeSet, SegmentEntry
 from schemas.objects.state import TenantState
@@ -135,7 +136,7 @@ async def _upserted(
         if said != (data.content.commitment, data.effective_from, data.effective_until):
             raise Contradicted
         return Outcome.NOOP_DUPLICATE
-    content = await _received(data, store, gate)
+    content, judged = await _received(data, store, gate)
     passages = passages_of(data.document_id, data.version, content)
     entry = DocumentEntry(
         version=data.version,
@@ -143,6 +144,7 @@ async def _upserted(
         event_id=event_id,
         title=content.title,
         commitment=data.content.commitment,
+        gate=None if judged is None else f"{judged.gate}/{judged.version}",
         effective_from=data.effective_from,
         effective_until=data.effective_until,
     )
@@ -151,21 +153,24 @@ async def _upserted(
     return Outcome.EFFECT
 
 
-async def _received(data: DocumentUpserted, store: TenantStore, gate: GateSource) -> DocumentContent:
-    """The content, sealed where its version lies. What comes inline is judged by the gate before, unless an operator
-    states that nobody can be identified by it. Raises :class:`Refused`."""
+async def _received(
+    data: DocumentUpserted, store: TenantStore, gate: GateSource
+) -> tuple[DocumentContent, GateVerdict | None]:
+    """The content, sealed where its version lies, and what a gate said of it. What comes inline is judged by ours
+    before, unless an operator states that nobody can be identified by it. Raises :class:`Refused`."""
     location = object_keys.document(data.document_id, data.version)
     own = DocumentClaimCheck(document_id=data.document_id, version=data.version)
     said = "the publisher committed to"
     content = await received(store, location, DocumentContent, data.content, own, otherwise=said)
+    judged = data.gate
     if data.content.reference == own:
-        return content
+        return content, judged
     if data.stated_by is None:
         texts = [content.title, *(block.text for block in content.blocks)]
         messages = [ChatMessage(role="user", content=text) for text in texts]
-        await found_clean(gate, messages, await tenant_terms(store))
+        judged = GateVerdict.of(await found_clean(gate, messages, await tenant_terms(store)))
     await seal_once(store, location, content)
-    return content
+    return content, judged
 
 
 async def _metered(work: TenantWork, generation: int, tokens: int) -> None:

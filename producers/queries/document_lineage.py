@@ -71,6 +71,7 @@ class DocumentLineage(Contract):
     status: Literal["present", "removed", "never-published"]
     version: int | None
     event_id: OpaqueId | None
+    gate: str | None
     generation: int | None
     since: datetime | None
     published_generation: int | None
@@ -153,6 +154,7 @@ async def document_lineage(tenancy: Tenancy, tenant: TenantId, document_id: str)
         status=entry.status if entry else "never-published",
         version=entry and entry.version,
         event_id=entry and entry.event_id,
+        gate=entry and entry.gate,
         generation=entry and (entry.generation or None),
         since=entry and entry.since,
         published_generation=state and state.generation,

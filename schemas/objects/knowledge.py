@@ -36,6 +36,11 @@ class DocumentEntry(Contract):
     event_id: OpaqueId
     title: str = Field(default="", max_length=300)
     commitment: Sha256Hex | None = None
+    gate: str | None = Field(
+        default=None,
+        max_length=200,
+        description="gate/version that judged the text; absent: none, or it is removed",
+    )
     effective_from: Timestamp | None = None
     effective_until: Timestamp | None = None
     passages: Count = 0

@@ -18,7 +18,7 @@ from tenancy.audit.pseudonyms import Pseudonyms
 from tenancy.knowledge.published import publish
 from tenancy.state.policy_changes import policy_set
 from tests.fixtures.embedders import WordEmbedder
-from tests.fixtures.gates import NAME
+from tests.fixtures.gates import GATE, NAME
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
 from tests.unit.knowledge.index_parts import Documents, Index
 from tests.unit.operator_parts import Parts
@@ -90,7 +90,7 @@ def test_lineage_tells_who_said_each_version_what_counts_since_when_and_what_is_
 
         first, second = await made.inline("d1", 1, "5 mg", stated_by="op-1"), await made.upserted("d1", 2, "10 mg")
         removed, refused = made.removed("d1", 2), await made.inline("d1", 4, f"Call {NAME}.")
-        for event in (first, first, second, await made.upserted("d2", 1, "House word.", "x " * 400)):
+        for event in (first, first, second, await made.inline("d2", 1, "House word." + "x " * 400)):
             await made.handle(event)
             await enter(event)
         parts.now += timedelta(hours=1)
@@ -109,6 +109,7 @@ def test_lineage_tells_who_said_each_version_what_counts_since_when_and_what_is_
         (4, "upserted", "refused", None, None),
         (5, "upserted", "pending", None, None),
     ]
+    assert found["gate"] is None
     assert {one["by"] for one in found["said"]} == {"service operators"}
     assert found["event_id"] == found["said"][2]["event_id"] == made.removed("d1", 2).id
     assert (found["status"], found["version"], found["generation"], found["published_generation"]) == (
@@ -124,8 +125,10 @@ def test_lineage_tells_who_said_each_version_what_counts_since_when_and_what_is_
     assert (whole["documents"], whole["removed"], whole["holds_what_counts"]) == (1, 1, True)
     assert whole["digest"] == found["published_set"]
     [segment] = whole["segments"]
-    assert segment["holds"] == shape(sano(*command, "d2", "--json"))["in_segments"]
-    assert [(one["document_id"], one["version"], one["passages"]) for one in segment["holds"]] == [("d2", 1, 3)]
+    other = shape(sano(*command, "d2", "--json"))
+    assert segment["holds"] == other["in_segments"]
+    assert other["gate"] == f"{GATE.name}/{GATE.version}", "ours judged what came inline, and the event names none"
+    assert [(one["document_id"], one["version"], one["passages"]) for one in segment["holds"]] == [("d2", 1, 2)]
     for shown in (sano(*command, "d1").output, sano(*command, "d2").output, sano(*command).output):
         assert "mg" not in shown and "House" not in shown and "Formulary" not in shown, "no text and no title"
     assert "no such document" in error_line(sano(*command, "d9"), 1)
