@@ -35,6 +35,7 @@ demo: setup
 	@bin/sano demo --report demo-report.json
 
 test: setup
+	@$(PYTHON) -m tests.kubernetes.program
 	@$(PYTHON) -m pytest -n 3 --no-loadscope-reorder $(BESIDE_WORDING) $(PYTEST_ARGS)
 
 check: lint

@@ -75,6 +75,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.server_kill",
     "tests.fixtures.walled",
+    "tests.kubernetes.fixtures",
 ]
 
 
