@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
 from schemas.models.adapter_files import linear_shapes
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vllm/config/lora.py: MaxLoRARanks
@@ -82,13 +84,6 @@ class EngineConfig:
         if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
             raise ValueError("gpu_memory_utilization must be a share of the GPU's memory: above 0 and at most 1")
 
-    @property
-    def largest_message_bytes(self) -> int:
-        """More than any message between the engine's processes takes: all prompts that one step can begin, as pickled
-        token ids of at most 5 bytes, and 64 KiB for the rest of it.
-        """
-        return self.max_num_seqs * self.max_model_len * 5 + 65_536
-
 
 def prepare_environment(config: EngineConfig) -> None:
     """Set the environment that vLLM and its worker processes read. Call it before anything imports vllm.
@@ -100,6 +95,15 @@ def prepare_environment(config: EngineConfig) -> None:
     if different and "vllm" in sys.modules:
         raise RuntimeError(f"vllm was imported before its environment was set ({', '.join(different)})")
     os.environ.update(wanted)
+    for name, value in _threads().items():
+        os.environ.setdefault(name, value)
+
+
+def _threads() -> dict[str, str]:
+    """How an engine computes on a processor, where nothing else is said: with all cores but one, which the server
+    needs, and with threads that soon stop spinning at a barrier, since others use the cores too.
+    """
+    return {"OMP_NUM_THREADS": str(max(1, (psutil.cpu_count(logical=False) or 1) - 1)), "GOMP_SPINCOUNT": "1000"}
 
 
 def adapted_modules(base_model: Path) -> list[str]:
@@ -144,6 +148,9 @@ def serving_arguments(config: EngineConfig) -> argparse.Namespace:
         # One engine on one device: what overwrites slots, messages and base rows is tested with one worker only.
         "tensor_parallel_size": 1,
         "data_parallel_size": 1,
+        # It computes in the process that schedules, as vLLM does by itself on one GPU. On a processor vLLM would start
+        # a worker for it, and hand prompts to it through files in shared memory.
+        "distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",
         "worker_extension_cls": config.worker_extension,
         # What waits there is what the fair queue gave it, with the order that this wants.
         "scheduling_policy": "priority",

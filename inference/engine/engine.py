@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -29,7 +28,6 @@ from inference.engine.loaded_adapters import Eviction, LoadedAdapters
 from inference.engine.ports import UNBOUNDED
 from inference.engine.processes import end, of_engine
 from inference.engine.request_fields import chat_fields, completion_fields, prompt_count
-from inference.engine.shared_memory import descendants, mapped, unlink
 from inference.engine.step_times import Stepped, StepTimes
 from inference.engine.stream_usage import StreamUsage
 from inference.engine.vllm_errors import (
@@ -60,7 +58,6 @@ class Engine:
         self._flights = Flights(self._abort)
         self._adapters: LoadedAdapters | None = None
         # Noted while their processes live: afterwards nothing tells whose they were.
-        self._segments: set[str] = set()
         self._processes: set[psutil.Process] = set()
 
     async def start(self) -> None:
@@ -92,7 +89,6 @@ class Engine:
             serving.openai_serving_models.lora_requests,
             capacity=self._config.max_cpu_loras,
             running=self._flights.count,
-            message_bytes=self._config.largest_message_bytes,
         )
         self._serving = serving
 
@@ -104,7 +100,6 @@ class Engine:
             # A thread cannot be cancelled, and it starts processes: they can be ended once it is over.
             await asyncio.gather(starting, return_exceptions=True)
             raise
-        self._segments |= await asyncio.to_thread(_segments)
         self._processes = await asyncio.to_thread(of_engine, self._llm)
 
     async def close(self) -> None:
@@ -112,15 +107,11 @@ class Engine:
         if self._llm is not None:
             await self._flights.end_all()
             llm, self._llm, self._serving, self._adapters, self._answering = self._llm, None, None, None, None
-            self._segments |= await asyncio.to_thread(_segments)
             self._processes |= await asyncio.to_thread(of_engine, llm)
             try:
-                # It kills what does not end within 5 seconds, which then leaves its shared memory.
                 await asyncio.to_thread(llm.shutdown)
             finally:
                 await self._end_processes()
-                if left := await asyncio.to_thread(unlink, self._segments):
-                    logger.error("shared memory not removed", extra={"segments": len(left)})
             del llm
             gc.collect()  # vLLM's objects are a cycle; collected at the interpreter's end they print a traceback
         await self._end_processes()
@@ -392,8 +383,3 @@ def _imported_init_app_state() -> Callable[..., Awaitable[None]]:
 
     initialiser: Callable[..., Awaitable[None]] = init_app_state
     return initialiser
-
-
-def _segments() -> set[str]:
-    """The shared memory of the processes that this one has started."""
-    return mapped(descendants(os.getpid()))

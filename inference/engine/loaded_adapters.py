@@ -16,7 +16,6 @@ from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 # attempts are bounded and the result says what happened.
 _RESET_ATTEMPTS = 20
 _RESET_PAUSE_SECONDS = 0.1
-_MESSAGES = 10  # that vLLM's processes keep in shared memory, one after the other in a ring (``MessageQueue``)
 
 _IDS = itertools.count(1)
 """Never given again, an id being the workers' key for the adapter: nor to the engine that follows a dead one."""
@@ -41,8 +40,7 @@ class Eviction:
 
 class LoadedAdapters:
     """``llm`` is vLLM's AsyncLLM, ``names`` the registry that its serving classes look adapters up in, ``capacity``
-    its ``max_cpu_loras``, ``running`` counts the running requests of an adapter, and ``message_bytes`` is more than
-    any message between vLLM's processes takes.
+    its ``max_cpu_loras``, and ``running`` counts the running requests of an adapter.
     """
 
     def __init__(
@@ -52,13 +50,11 @@ class LoadedAdapters:
         *,
         capacity: int,
         running: Callable[[str], int],
-        message_bytes: int,
     ) -> None:
         self._llm = llm
         self._names = names
         self._capacity = capacity
         self._running = running
-        self._blank = bytes(message_bytes)
         # One load or eviction at a time: a load stops every tenant's decoding while it lasts, and an eviction's
         # steps must not be interleaved with a load of the same adapter.
         self._changing = asyncio.Lock()
@@ -117,22 +113,7 @@ class LoadedAdapters:
         """Drop all cached blocks, if a moment without running requests comes within about two seconds.
 
         Running requests are left alone: True only when vLLM reports that nothing was in use and everything dropped.
-        What was asked and answered before also lies, as token ids, in the messages that vLLM's processes keep in
-        shared memory until they write the next ones there: these are overwritten in either case.
         """
-        try:
-            return await self._reset()
-        finally:
-            await self._overwrite_messages()
-
-    async def _overwrite_messages(self) -> None:
-        """Send more messages, and get more answers, than are kept. All at once, and twice as many: the engine hands on
-        what has come together without a step of its own in between, which would take the place of one of them.
-        """
-        call = self._llm.collective_rpc
-        await asyncio.gather(*(call("give_back", args=(self._blank,)) for _ in range(2 * _MESSAGES)))
-
-    async def _reset(self) -> bool:
         for attempt in range(_RESET_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(_RESET_PAUSE_SECONDS)

@@ -1,7 +1,6 @@
 """Tracks the engine's processes while they run, and kills those that outlive the engine.
 
-vLLM ends its core process. Workers exit when they see that the core is gone, but a worker that hangs in a step never
-sees it: it would keep its adapters, and the GPU's memory.
+vLLM ends its core process. One that hangs in a step, or a child of it, would keep its adapters and the GPU's memory.
 """
 
 from __future__ import annotations
@@ -13,9 +12,15 @@ from typing import Any
 
 import psutil
 
-from inference.engine.shared_memory import POLL_SECONDS, descendants
-
 WAIT_SECONDS = 5.0
+POLL_SECONDS = 0.05
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes that this one started, and theirs. One whose parent has died is init's child and is not found."""
+    with suppress(psutil.NoSuchProcess):
+        return {child.pid for child in psutil.Process(pid).children(recursive=True)}
+    return set()
 
 
 def of_engine(llm: Any) -> set[psutil.Process]:

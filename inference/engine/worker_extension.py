@@ -50,10 +50,6 @@ class AdapterIsolation:
         if current_platform.is_cpu():
             torch.compiler.set_stance("force_eager")
 
-    def give_back(self, blank: bytes) -> bytes:
-        """Answer with what came. Both messages lie over earlier ones: see ``LoadedAdapters.reset_prefix_cache``."""
-        return blank
-
     def forget_lora_and_overwrite(self, lora_id: int) -> dict[str, bool]:
         """Remove the adapter, then write zeros over its loaded copy and over every slot that no adapter holds.
 

@@ -18,16 +18,14 @@ _REPLICA = (
     Store(
         name="engine.requests",
         medium="process-memory",
-        where="requests in the memory of the server and the engine, and in the shared memory of the engine's processes",
-        holds="prompts and answers while they are computed; in shared memory as token ids, until overwritten; grammars "
-        "that the engine has compiled, with the names and choices of a schema",
+        where="requests in the memory of the server and the engine",
+        holds="prompts and answers while they are computed; grammars that the engine has compiled, with the names and "
+        "choices of a schema",
         protection="clear",
         purger=Purger(
             who="replica agent",
             method="evict",
-            how="drained for a bounded time, then aborted; compiled grammars are dropped; messages in shared memory "
-            "are overwritten, and removed "
-            "when the replica stops or its engine dies; those of a killed replica end with its pod's own /dev/shm",
+            how="drained for a bounded time, then aborted; compiled grammars are dropped",
         ),
         probe=RECEIPT,
         survives=timedelta(),

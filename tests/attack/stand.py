@@ -20,7 +20,7 @@ from deploy.local.services import INFERENCE
 from deploy.local.settings import LocalSettings
 from deploy.local.stack import LocalStack
 from deploy.local.stack_file import StackFile
-from inference.engine.shared_memory import descendants
+from inference.engine.processes import descendants
 from producers.commands.onboarding import onboard
 from producers.operations.topics import apply_topics
 from producers.operations.trust_admin import ensure_keys

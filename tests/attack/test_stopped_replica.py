@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from pathlib import Path
 
 import httpx
@@ -14,7 +12,6 @@ from deploy.local.processes import ChildProcess, start
 from deploy.local.services import SHARED_MEMORY
 from deploy.local.stack import LocalStack
 from deploy.local.teardown import running_members
-from inference.engine.shared_memory import PREFIX, descendants
 from tests.attack.stand import WITH_ADAPTERS, Stand
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -39,16 +36,6 @@ def shared_by(stack: LocalStack) -> set[Path]:
     return {path for path in mapped if path.exists()}
 
 
-def end_resource_trackers(process: ChildProcess) -> None:
-    """As the end of a pod ends them: before they have removed anything."""
-    trackers = [
-        pid for pid in descendants(process.pid) if b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    assert trackers
-    for pid in trackers:
-        os.kill(pid, signal.SIGKILL)
-
-
 def vllm_processes(stack: LocalStack) -> list[str]:
     names = [Path(f"/proc/{member.pid}/comm").read_text() for member in running_members(stack.folders)]
     return [name for name in names if name.startswith("VLLM")]
@@ -62,13 +49,10 @@ def test_a_replica_that_is_stopped_leaves_no_adapter_and_nothing_in_shared_memor
     assert replica.digests[WITH_ADAPTERS[0]] in held
     assert held <= set(replica.digests.values())
     shared = shared_by(stack)
-    messages = {path for path in shared if path.name.startswith(PREFIX)}
-    assert messages, "on a processor the engine's processes hand on messages in shared memory"
+    assert all(path.is_relative_to(adapters) or path.name.startswith("sem.mp-") for path in shared), "no messages"
     process = stack.service("inference")
-    end_resource_trackers(process)
     stopped(process)
     assert list(adapters.rglob("*")) == []
-    assert [path for path in messages if path.exists()] == []
     assert vllm_processes(stack) == []
 
 
@@ -88,7 +72,7 @@ def test_a_replica_that_is_starting_is_alive_and_not_ready_and_ends_when_it_is_t
 
     try:
         process.wait_ready(is_alive, BOUND_SECONDS)
-        process.wait_ready(lambda: bool(shared_by(stack)), BOUND_SECONDS)
+        process.wait_ready(lambda: bool(vllm_processes(stack)), BOUND_SECONDS)
         answer = httpx.get(f"{url}/health/ready", trust_env=False)
         assert (answer.status_code, answer.json()) == (503, {"ready": False}), "its engine is not there yet"
         shared = shared_by(stack)

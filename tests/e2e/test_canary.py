@@ -293,7 +293,7 @@ def test_the_replica_holds_the_other_tenants_adapter_and_no_trace_of_the_purged_
 
 
 def test_no_prompt_of_the_purged_tenant_is_left_in_shared_memory_as_token_ids(life: Life, base_model: str) -> None:
-    """vLLM's processes hand prompts on as token ids, through files in shared memory."""
+    """vLLM's own executor on a processor would hand prompts on as token ids, through files there."""
     from transformers import AutoTokenizer
 
     ids = AutoTokenizer.from_pretrained(base_model)(life.one.secret, add_special_tokens=False)["input_ids"]

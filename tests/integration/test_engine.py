@@ -37,7 +37,6 @@ from schemas.objects.state import TenantState
 from tenancy.tenant_id import TenantId
 from tests.contract.adapter_engine import AdapterEngineContract, Subject
 from tests.fixtures.answer_ids import any_id
-from tests.fixtures.markers import new_marker, token_forms
 from tests.fixtures.raw_bytes import files
 from tests.fixtures.retrieval import retrieval
 from tests.fixtures.turns import turns
@@ -278,25 +277,12 @@ async def test_the_prefix_cache_is_reset_when_nothing_runs_and_the_report_says_s
     assert cached_tokens(await chat(engine, "a8-1")) == 0
 
 
-async def test_prompts_and_answers_do_not_stay_in_shared_memory_after_the_cache_is_reset(
-    engine: Engine, shallow_base: Path
-) -> None:
-    """vLLM's processes hand token ids on through files in shared memory, and leave them there."""
-    from transformers import AutoTokenizer
-
-    marker = new_marker()
-    ids = AutoTokenizer.from_pretrained(shallow_base)(f" {marker}", add_special_tokens=False)["input_ids"]
-
-    def holding() -> list[str]:
-        """Files in which the ids stand one by one as pickle writes them; the first and last depend on the context."""
-        forms = token_forms(ids[2:-2])
-        return [name for name, body in files(*Path("/dev/shm").glob("psm_*")) if any(form in body for form in forms)]
-
-    assert holding() == []
-    await chat(engine, None, body=chat_body(f"Say {marker} again. " * 5, tokens=1))
-    assert holding(), "or the search is blind"
-    assert await engine.reset_prefix_cache()
-    assert holding() == []
+async def test_prompts_and_answers_are_not_handed_on_through_shared_memory(engine: Engine) -> None:
+    """vLLM's own executor on a processor hands token ids to a worker through files there, and leaves them."""
+    await chat(engine, None, body=chat_body("Say it again.", tokens=1))
+    mapped = [region.path for process in engine._processes for region in process.memory_maps()]
+    assert any(path.endswith(".so") for path in mapped), "or nothing can be read"
+    assert [path for path in mapped if Path(path).name.startswith("psm_")] == []
 
 
 async def test_cached_prefixes_are_shared_within_an_adapter_and_salt_and_nowhere_else(

@@ -20,7 +20,6 @@ from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.processes import left_of
-from inference.engine.shared_memory import FOLDER
 from inference.engine.supervisor import RestartPolicy, SupervisedEngine
 from inference.engine.suspects import Suspects
 from schemas.models.adapter_files import linear_shapes
@@ -148,7 +147,7 @@ async def test_a_killed_engine_is_started_again_and_the_same_replica_answers_as_
     before = [await replica.text(*each) for each in (own, other, base)]
     assert [adapter for adapter, _ in before] == [ACTIVE, FOREIGN, "base"]
     assert len({text for _, text in before}) == 3
-    ids, life, processes = replica.ids(), replica.life, set(replica.life._processes)
+    ids, processes = replica.ids(), set(replica.life._processes)
     assert len(ids) == 2
     assert len(left_of(processes)) >= 1
 
@@ -163,7 +162,6 @@ async def test_a_killed_engine_is_started_again_and_the_same_replica_answers_as_
 
     await replica.until_restarted(1)
     assert left_of(processes) == set()
-    assert [name for name in life._segments if (FOLDER / name).exists()] == []
     assert list(replica.files.root.iterdir()) == []
     assert await replica.engine.listed() == ()
     assert [await replica.text(*each) for each in (own, other, base)] == before
@@ -218,5 +216,4 @@ async def test_a_replica_that_is_stopped_while_its_engine_is_started_again_leave
     assert replica.restarted == before
     for engine in (old, *started):
         assert engine.has_ended
-        assert [name for name in engine._segments if (FOLDER / name).exists()] == []
     assert left_of(processes) == set()

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
-from tests.unit.test_docs import page, section
 
 pytestmark = pytest.mark.engine
 
@@ -54,24 +53,6 @@ def test_the_outputs_of_a_step_say_which_request_had_how_many_tokens() -> None:
     assert parameters(OutputProcessor.process_outputs)[:3] == ["self", "engine_core_outputs", "engine_core_timestamp"]
     assert {"request_id", "new_token_ids", "prefill_stats"} <= set(EngineCoreOutput.__struct_fields__)
     assert {"num_computed_tokens", "num_cached_tokens"} <= set(vars(PrefillStats())), "of a request's first tokens"
-
-
-def test_the_processes_keep_as_many_messages_as_are_overwritten() -> None:
-    from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
-
-    from inference.engine.loaded_adapters import _MESSAGES
-
-    assert inspect.signature(MessageQueue.__init__).parameters["max_chunks"].default == _MESSAGES
-
-
-def test_the_messages_take_no_more_memory_than_operators_are_told() -> None:
-    from vllm import envs
-    from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
-
-    parameters = inspect.signature(MessageQueue.__init__).parameters
-    each_way = (envs.VLLM_MQ_MAX_CHUNK_BYTES_MB, parameters["max_chunk_bytes"].default / 2**20)
-    mebibytes = parameters["max_chunks"].default * sum(each_way)
-    assert f"at most {mebibytes:.0f} MiB" in section(page("docs/operations.md"), "### Sizes")
 
 
 def test_the_serving_classes_take_a_request_without_an_http_request() -> None:
@@ -401,6 +382,8 @@ def _prefill(torch: Any) -> tuple[Any, ...]:
 
 def test_every_server_argument_that_we_set_is_known_and_reaches_the_engine(config: EngineConfig) -> None:
     from vllm import AsyncEngineArgs
+    from vllm.utils.import_utils import resolve_obj_by_qualname
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
     arguments = serving_arguments(config)
     engine = AsyncEngineArgs.from_cli_args(arguments)
@@ -409,6 +392,8 @@ def test_every_server_argument_that_we_set_is_known_and_reaches_the_engine(confi
     assert (engine.enable_prefix_caching, engine.prefix_caching_hash_algo) == (True, "sha256")
     assert engine.kv_cache_memory_bytes == 2**29
     assert (engine.enable_log_requests, engine.disable_log_stats) == (False, True)
+    # By the executor's short name vLLM would start a worker process on a processor.
+    assert resolve_obj_by_qualname(engine.distributed_executor_backend) is UniProcExecutor
     assert engine.tensor_parallel_size == engine.data_parallel_size == 1
     assert engine.worker_extension_cls == "inference.engine.worker_extension.AdapterIsolation"
 

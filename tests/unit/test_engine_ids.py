@@ -71,7 +71,7 @@ def llm(monkeypatch: pytest.MonkeyPatch) -> Llm:
 
 
 def _adapters(llm: Llm) -> LoadedAdapters:
-    return LoadedAdapters(llm, {}, capacity=4, running=lambda _: 0, message_bytes=1)
+    return LoadedAdapters(llm, {}, capacity=4, running=lambda _: 0)
 
 
 def _directory(root: Path, name: str) -> Path:

@@ -114,7 +114,7 @@ def hanging(folder: Path) -> tuple[Engine, Llm]:
     engine._llm = llm
     engine._serving = object()
     engine._answering = WatchedLlm(llm, AT_ONCE, engine._hung)
-    engine._adapters = LoadedAdapters(engine._answering, {}, capacity=2, running=engine.inflight, message_bytes=1)
+    engine._adapters = LoadedAdapters(engine._answering, {}, capacity=2, running=engine.inflight)
     return engine, llm
 
 
