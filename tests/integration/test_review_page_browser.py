@@ -15,6 +15,7 @@ from playwright.async_api import BrowserContext, Page, ViewportSize, async_playw
 from deploy.local.ports import LOOPBACK, free_ports
 from schemas.bus import events
 from tests.fixtures.served import served_here
+from tests.unit.knowledge.index_parts import Index
 from tests.unit.operator_parts import publish_adapter
 from tests.unit.proposal_parts import content
 from tests.unit.review_page_parts import T1, Desk, desk_of
@@ -159,6 +160,13 @@ async def test_a_reviewer_signs_in_and_decides_by_keyboard_alone_on_pages_that_e
         await page.get_by_role("region", name="Adapters").get_by_role("link").press("Enter")
         await expect(page.locator("h1")).to_contain_text("Adapter ")
         await seen.look("lineage")
+        index = Index(desk.parts, T1)
+        await index.handle(await index.upserted("formulary", 1, "Apixaban 5 mg."))
+        await page.get_by_role("link", name="Documents").press("Enter")
+        await seen.look("documents")
+        await page.get_by_role("region", name="Documents").get_by_role("link").press("Enter")
+        await expect(page.locator("h1")).to_have_text("Document formulary")
+        await seen.look("document")
         for name in ("Consents", "Withdrawals", "Purges", "Audit log", "Agreement"):
             await page.get_by_role("link", name=name).press("Enter")
             await expect(page.locator("h1")).to_contain_text(name)
