@@ -1,5 +1,5 @@
 """The part of the Kubernetes API that concerns Jobs, in memory, over TLS. The contract suite runs on it and on the real
-API server alike (tests/contract/test_kubernetes_jobs.py).
+API server alike (tests/contract/worker_jobs.py).
 """
 
 from __future__ import annotations
@@ -27,15 +27,20 @@ Manifest = dict[str, Any]
 class FakeApi:
     """``answers``: what it says instead of obeying, while there is something."""
 
+    account: Path
     url: str = ""
     token: str = "token-1"
-    jobs: dict[str, Manifest] = field(default_factory=dict)
+    held: dict[str, Manifest] = field(default_factory=dict)
     answers: tuple[int, Manifest] | None = None
     _numbers: Iterator[int] = field(default_factory=count)
 
+    @property
+    def jobs(self) -> dict[str, Manifest]:
+        return dict(self.held)
+
     def end(self, name: str, condition: str) -> None:
         """Make the Job ``Complete`` or ``Failed``."""
-        self.jobs[name]["status"] = {"conditions": [{"type": condition, "status": "True"}]}
+        self.held[name]["status"] = {"conditions": [{"type": condition, "status": "True"}]}
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Manifest) -> tuple[int, Manifest]:
         name = path.removeprefix(f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs").strip("/")
@@ -43,26 +48,26 @@ class FakeApi:
             return self.answers
         if method == "GET" and not name:
             (label,) = query["labelSelector"]
-            return 200, {"items": [job for job in self.jobs.values() if label in job["metadata"]["labels"]]}
+            return 200, {"items": [job for job in self.held.values() if label in job["metadata"]["labels"]]}
         if method == "POST":
             return self._created(body)
-        if name not in self.jobs:
+        if name not in self.held:
             return 404, {"reason": "NotFound"}
         if method == "DELETE":
-            if body["preconditions"]["uid"] != self.jobs[name]["metadata"]["uid"]:
+            if body["preconditions"]["uid"] != self.held[name]["metadata"]["uid"]:
                 return 409, {"reason": "Conflict"}
-            del self.jobs[name]
+            del self.held[name]
             return 200, {"status": "Success"}
-        return 200, self.jobs[name]
+        return 200, self.held[name]
 
     def _created(self, job: Manifest) -> tuple[int, Manifest]:
         name = job["metadata"]["name"]
-        if name in self.jobs:
+        if name in self.held:
             return 409, {"reason": "AlreadyExists"}
         number = str(next(self._numbers))
         meta = {**job["metadata"], "uid": f"uid-{number}", "resourceVersion": number}
-        self.jobs[name] = {**job, "metadata": meta, "status": {}}
-        return 201, self.jobs[name]
+        self.held[name] = {**job, "metadata": meta, "status": {}}
+        return 201, self.held[name]
 
 
 @contextmanager
@@ -70,7 +75,7 @@ def fake_api(folder: Path) -> Iterator[FakeApi]:
     """Serve it, with a service account in ``folder``."""
     certificate(folder, "ca", None)
     (folder / "ca.pem").rename(folder / "ca.crt")
-    api = FakeApi()
+    api = FakeApi(folder)
     (folder / "token").write_text(api.token)
     (folder / "namespace").write_text(NAMESPACE)
 
