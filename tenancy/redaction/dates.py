@@ -39,7 +39,7 @@ _DAY_MONTH = re.compile(
     re.IGNORECASE,
 )
 _TO_DAY_MONTH = re.compile(
-    rf"(?<![\w./-])(?P<day>{_DAY})\s?(?:-|to|until|through|and|&)\s?(?={_DAY}\s?(?:of\s)?(?:{_MONTH})(?![^\W\d_]))",
+    rf"(?<![\w./-])(?P<day>{_DAY})\s?(?:-|to|until|through|and|or|&)\s?(?={_DAY}\s?(?:of\s)?(?:{_MONTH})(?![^\W\d_]))",
     re.IGNORECASE,
 )
 """The first day of ``14th to 16th May``."""
@@ -64,7 +64,8 @@ _MONTH_YEAR = re.compile(
 )
 _MONTH_ALONE = re.compile(
     rf"(?<!\w)(?:(?:in|since|last|this|next|until|till|til|by|during|of|from|end of|beginning of|started|around|before|"
-    rf"after|thru|through|back in|every)[\s-]|(?=early|late|mid))(?P<month>(?:(?:early|late|mid)[\s-])?{_MONTH})"
+    rf"after|thru|through|back in|every)[\s-]|(?=early|late|mid|first|second|1st|2nd|3rd|4th|last))"
+    rf"(?P<month>(?:(?:early|late|mid)[\s-]|(?:first|second|third|fourth|last|[1-4](?:st|nd|rd|th))\s(?:w(?:ee)?k|half|days?)\s(?:of|in)\s)?{_MONTH})"
     rf"(?![^\W_])(?!\s(?:be|have|need|also|not|"
     rf"cause|help|benefit|increase|worsen|occur|require|show|present|indicate|use|respond)\b)",
     re.IGNORECASE,
@@ -151,12 +152,12 @@ _DOTTED = re.compile(
 """``03.04.``, as much of Europe writes a day without its year."""
 _TWO_PARTS = re.compile(r"(?<![\w./-])(?P<a>\d{1,2})(?P<sign>[/-])(?P<b>\d{1,2})(?![\w/%]|-\d|\.\d)", re.IGNORECASE)
 _LABELLED = re.compile(
-    r"(?<![^\W_])(?:d\.?o\.?b\.?|date\sof\s(?:birth|service|death|admission|discharge|surgery|"
+    r"(?<![^\W\d_])(?:d\.?o\.?b\.?|date\sof\s(?:birth|service|death|admission|discharge|surgery|"
     r"injury)|birth\s?-?date|birthday|b-?day|born(?:\son)?|dos|doa|dod|doi|date|dated|"
     r"d\.o\.s\.)"
     r"[\s:#=-]{0,3}(?:is\s|was\s|of\s|on\s)?(?P<date>\d{1,2}[-/. ]{1,2}\d{1,2}(?:[-/. ]{1,"
     r"2}\d{2,4})?|\d{6}|\d{8}|(?:0?[1-9]|1[0-2])(?:[0-2]\d|3[01])\d\d|"
-    rf"(?:{_MONTH})[\s-]\d\d)(?![\w/])",
+    rf"(?:{_MONTH})[\s-]\d\d)(?![\d/])",
     re.IGNORECASE,
 )
 _IN_LIST = re.compile(r"\s?(?:,\s?(?:and\s)?|and\s|&\s?)(?=\d)")

@@ -35,9 +35,13 @@ _TO_ITS_END = (
     r"(?=\s?[,.;:?!()\n\[\]]|\s?$|\s(?:has|is|was|who|with|and\s(?:has|is|was)|presents|presented|came|wants|needs|on)\b)"
 )
 _I = re.IGNORECASE
+_OF_THEIRS = (
+    r"(?:(?:the|a)\s)?(?:(?:only|eldest|younge[rs]t?|elder|ex-?)\s?)?"
+    r"(?:wife|husband|widow(?:er)?|partner|son|daughter|mother|father|brother|sister|niece|nephew|twin)\sof\s"
+)
 _FORMS = (
     re.compile(
-        rf"(?<!\w)(?:the\s)?(?:(?i:current|former|ex|deputy|sitting|retired|late|acting)[\s-])?(?i:{_OFFICE})\s(?:of|for|at|on|in|with)\s{_NAMED}"
+        rf"(?<!\w)(?i:{_OF_THEIRS})?(?:the\s)?(?:(?i:current|former|ex|deputy|sitting|retired|late|acting)[\s-])?(?i:{_OFFICE})\s(?:of|for|at|on|in|with)\s{_NAMED}"
     ),
     re.compile(
         rf"(?<!\w)(?:(?:the|a|an|our|his|her|their|[\w-]+['’]s)\s)?(?:only|sole|first(?:-ever)?|last(?:\ssurviving)?|oldest|youngest|tallest|"

@@ -211,7 +211,7 @@ FACILITY_OF = re.compile(
     r"(?:\s(?:the|la|las|los|le|les|Our|Lady))*(?P<name>(?:\s[A-ZÀ-Ý][\w'-]{2,20}){1,4})"
 )
 FACILITY_ABROAD = re.compile(
-    r"(?<!\w)(?:H[ôo]pital|Clinique|CHU|CHR|EHPAD|Cl[íi]nica|Hospital\s(?:Universit[aá]ri[oa]|Infantil|Nacional|General|Regional|Civil|Provincial|Central|Cl[íi]nico|Materno|Militar|Municipal|Distrital|Metropolitano|San|Santa|Santo|São|Sant|Nuestra|Nossa|Dr\.?|Doctor)|Centro\sde\sSalud|Policl[íi]nico|Ospedale|"
+    r"(?<!\w)(?:H[ôo]pital|Ysbyty|Ospid[ée]al|Clinique|CHU|CHR|EHPAD|Cl[íi]nica|Hospital\s(?:Universit[aá]ri[oa]|Infantil|Nacional|General|Regional|Civil|Provincial|Central|Cl[íi]nico|Materno|Militar|Municipal|Distrital|Metropolitano|San|Santa|Santo|São|Sant|Nuestra|Nossa|Dr\.?|Doctor)|Centro\sde\sSalud|Policl[íi]nico|Ospedale|"
     r"Klinikum|Klinik|Krankenhaus|Spital|Ziekenhuis|Sykehus|Sjukhus|Szpital|Nemocnice|Hastanesi|Rumah\sSakit|Pflegeheim)"
     r"(?:\s(?:de|du|des|di|del|della|da|la|las|los|le|les|am|im|in|der|den))*(?:[\s-][A-ZÀ-Ý][\w'-]{2,20}){1,4}|"
     r"(?<!\w)[A-ZÄÖÜ][a-zäöü]{2,20}(?:spital|klinik|klinikum|zentrum|krankenhaus|altersheim|stift|ziekenhuis|sykehus|sjukhus)"

@@ -27,14 +27,14 @@ NAME = "token-model"
 _NAMES: tuple[T | None, ...] = (T.PERSON, T.PLACE)
 _NUMBERS: tuple[T | None, ...] = (T.PLACE, T.ID)
 
-THRESHOLD = 0.3
+THRESHOLD = 0.2
 BESIDE = 0.08
 """The probability from which a word counts by itself, and from which it does beside one that counts."""
 
-FREE = 0.7
+FREE = 0.65
 """The probability from which the word lists are not asked."""
 
-SURE = 0.9
+SURE = 0.85
 """The probability from which a name may be a word of medicine that has a capital, and from which a date is one."""
 
 PART = 0.2
@@ -77,8 +77,11 @@ _QUANTITY = re.compile(r"\d{1,3}0s|\d{1,4}[jk]", re.IGNORECASE)
 """``in the 120s``, ``200J``, ``250k``."""
 _VOWEL = re.compile(r"[aeiouy\u00c0-\u1eff]", re.IGNORECASE)
 
-WORD_TOO = 0.7
+WORD_TOO = 0.6
 """The probability from which ``joy`` or ``mark``, in lower case, is somebody."""
+
+STORY, FEWEST = 0.5, 3
+"""The probability from which a word is told of one person only, and how many together are believed."""
 
 EPONYM, SURE_EPONYM = 0.9, 0.98
 """The probability from which an eponym, with no sign or disease after it, is somebody: a common surname or a rare."""
@@ -103,6 +106,7 @@ def found(opinion: Opinion) -> Iterator[Span]:
                 kinds[index] = _kind(text, spans[index], odds[index], BESIDE, only=beside)
     _join_names(text, spans, kinds)
     yield from _dates(opinion)
+    yield from _stories(opinion)
     open_at: tuple[int, int, T] | None = None
     for (start, end), kind in zip(spans, kinds, strict=True):
         if open_at is not None and (kind is not open_at[2] or start - open_at[1] > 1):
@@ -121,6 +125,19 @@ def _dates(opinion: Opinion) -> Iterator[Span]:
         between = opinion.between(match.start(), match.end())
         if all(opinion.odds[index, date] >= SURE for index in between if text[spans[index][0]].isalnum()):
             yield Span(match.start(), match.end(), T.DATE, NAME)
+
+
+def _stories(opinion: Opinion) -> Iterator[Span]:
+    """Find words that tell together who somebody is: ``the island's last ferry pilot``."""
+    text, spans = opinion.text, opinion.spans
+    told = [float(row[CLASSES.index(T.ID)]) >= STORY for row in opinion.odds]
+    first = 0
+    for index in range(len(spans) + 1):
+        if index == len(spans) or not told[index] or (index and "\n" in text[spans[index - 1][1] : spans[index][0]]):
+            run = text[spans[first][0] : spans[index - 1][1]] if index > first else ""
+            if len(run.split()) >= FEWEST and not any(map(str.isdigit, run)):
+                yield Span(spans[first][0], spans[index - 1][1], T.ID, NAME)
+            first = index + 1
 
 
 def _spans(text: str, start: int, end: int, kind: T) -> Iterator[Span]:

@@ -26,7 +26,7 @@ WEIGHTS = "token_model.npz"
 CLASSES: tuple[T | None, ...] = (None, T.PERSON, T.PLACE, T.DATE, T.ID)
 """What a word is, coarsely; None is no identifier. A rule that finds more of the same place gives the finer kind."""
 
-NETWORKS, LAYERS, REACH = 2, 2, 2
+NETWORKS, LAYERS, REACH = 2, 3, 2
 SEEN = LAYERS * REACH
 """How many words before and after one the model sees."""
 

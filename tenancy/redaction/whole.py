@@ -11,7 +11,7 @@ from tenancy.redaction.port import Span
 from tenancy.redaction.weekdays import AFTER, BEFORE
 
 _GENERATION = re.compile(
-    r",?\s(?:(?i:jr|sr)(?!\w)|(?:II|III|IV)(?=\s?[,.;:)]|\s?$|\s(?:is|has|was|who)\b))", re.MULTILINE
+    r",?\s(?:(?i:jr|sr)(?!\w)|III?(?=\s[a-z])|(?:II|III|IV)(?=\s?[,.;:)]|\s?$|\s(?:is|has|was|who)\b))", re.MULTILINE
 )
 _BEFORE_DATE = re.compile(rf"{BEFORE.pattern}\Z", re.IGNORECASE)
 _HOUSE = (
@@ -23,7 +23,7 @@ _BEFORE_STREET = re.compile(
     r"\.?\s(?:no\.?\s|#)?\d{1,4}[a-z]?|"
     rf"(?:[A-Z][\w'-]{{1,20}}\s){{1,3}}{_HOUSE}),?\s)+\Z|(?<!\w)(?i:flat|unit|plot|house|lot|no\.?)\s\Z"
 )
-_NAMED_THE = re.compile(r"(?<=[a-z,] )The \Z")
+_NAMED_THE = re.compile(r"(?:(?<=[a-z,] )|\A)The \Z")
 _PLACE_OF = re.compile(r"(?<!\w)(?:at|from|to|by|near|under|with|for|in) (?:the )?\Z", re.IGNORECASE)
 _OWN_NAME = re.compile(
     r"'s(?=\s?[.,;:)?!]|\s?$|\s(?:is|was|has|with|and|on|for|after|today|yesterday|last)\b)", re.MULTILINE

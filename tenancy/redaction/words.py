@@ -99,6 +99,19 @@ STATES = {
     "pr": "puerto rico",
 }
 COUNTRIES = word_set("countries.txt")
+REGIONS = frozenset(
+    {
+        "new england",
+        "midwest",
+        "scandinavia",
+        "balkans",
+        "latin america",
+        "middle east",
+        "southeast asia",
+        "sub-saharan africa",
+    }
+)
+"""Several states or countries together."""
 _NOT_NAMES = word_set("function_words.txt")
 _TWO_SENSES = word_set("names_and_words.txt")
 
@@ -318,4 +331,4 @@ def is_place(phrase: str) -> bool:
 def is_large_region(phrase: str) -> bool:
     """Whether a phrase names a state or a country, which Safe Harbor leaves in."""
     key = " ".join(map(plain, phrase.replace(".", "").split()))
-    return key in STATES or key in STATES.values() or key in COUNTRIES
+    return key in STATES or key in STATES.values() or key in COUNTRIES or key in REGIONS

@@ -17,7 +17,7 @@ from faker import Faker
 
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction import words
-from tests.phi import lesson_words, medicine
+from tests.phi import lesson_medicine, lesson_words, medicine
 from tests.phi.identifiers import Identifiers, ordinal, plain
 from tests.phi.texts import KINDS, SLOT, Part, Sample, joined, pieced, samples, typed
 from tests.phi.written import LEARNED, lines, passages, written_parts
@@ -50,6 +50,7 @@ class Teacher:
             kind: sorted(name for name, share in names.items() if share > 0.003)
             for kind, names in (("first", self._lists.first_names), ("last", self._lists.surnames))
         }
+        self._countries = sorted(country.title() for country in words.COUNTRIES if len(country) > 3)
         self._eponyms, self._places = sorted(self._lists.eponyms), sorted(self._lists.places)
         self._towns = [place for place in self._places if 2.2 < words.zipf(place.split()[0]) < 5.0]
         self._chains = {"first": _chain(self._firsts), "last": _chain(self._lasts)}
@@ -80,10 +81,10 @@ class Teacher:
             chosen = _drawn(self._chains[kind], rng)
         else:
             chosen = self._made.new_name()
-        if kind == "last" and rng.random() < 0.06:
-            chosen = (
-                f"{rng.choice(('de la', 'van', 'von', 'al', 'El', 'de', 'bin', 'Mc', 'O', 'dos'))} {chosen.title()}"
-            )
+        if kind == "first" and rng.random() < 0.02:
+            chosen = rng.choice(lesson_words.WORDS_THAT_ARE_NAMES)
+        if kind == "last" and rng.random() < 0.08:
+            chosen = f"{rng.choice(lesson_words.PARTICLES)} {chosen.title()}"
         elif rng.random() < 0.04:
             chosen = f"{chosen}-{rng.choice(self._common[kind])}"
         return chosen[:1].upper() + chosen[1:] if " " in chosen else chosen.title()
@@ -92,8 +93,12 @@ class Teacher:
         rng = self.rng
         first, last = self.name("first"), self.name("last")
         shape = rng.random()
-        if shape < 0.5:
+        if shape < 0.44:
             return f"{first} {last}"
+        if shape < 0.5:
+            return f"{first} {rng.choice((self.name('first'), last))} {self.name('last')}"
+        if shape < 0.52:
+            return f"{first} {last} {rng.choice(('Jr', 'Sr', 'II', 'III', 'Filho', 'Neto'))}"
         if shape < 0.62:
             return f"{first} {rng.choice('ABCDEFGHJKLMRST')}{rng.choice(('.', ''))} {last}"
         if shape < 0.74:
@@ -155,11 +160,19 @@ class Teacher:
             )
         if slot == "ADDRESS" and rng.random() < 0.8:
             name = rng.choice((self.name("last"), rng.choice(self._everyday).title()))
+            if rng.random() < 0.2:
+                return rng.choice(lesson_words.STREETS_ABROAD).format(n=rng.randrange(1, 300), name=name)
             return f"{rng.randrange(1, 9999)} {name} {rng.choice(lesson_words.STREETS).title()}"
         if slot in ("PHONE", "FAX") and rng.random() < 0.6:
             return self._made.any_of(*lesson_words.PHONES)
         if slot in ("DATE", "SHORTDATE") and rng.random() < 0.6:
             return self.date()
+        if slot == "STORY":
+            return rng.choice(lesson_words.STORIES).format(
+                who=rng.choice(lesson_words.ROLES),
+                named=rng.choice((self.place(), self.identifier("SITE"))),
+                place=self.place(),
+            )
         if slot == "INITIALS":
             return self.initials()
         if slot == "URL" and rng.random() < 0.6:
@@ -212,8 +225,14 @@ class Teacher:
             return (letters if rng.random() < 0.3 else rng.choice(self._short_terms)).upper()
         if slot == "value":
             return rng.choice((str(rng.randrange(1, 300)), str(rng.randrange(2, 5000)), f"{rng.uniform(0, 40):.1f}"))
+        if slot in lesson_medicine.MADE and (slot in lesson_medicine.ALWAYS or rng.random() < 0.5):
+            return lesson_medicine.made(slot, rng)
+        if slot == "role":
+            return rng.choice(lesson_words.ROLES)
         if slot == "place":
             return self.place()
+        if slot == "country":
+            return rng.choice(self._countries)
         if slot in ("holiday", "nation"):
             return rng.choice(lesson_words.HOLIDAYS if slot == "holiday" else lesson_words.NATIONS)
         if slot in ("drug", "drug2", "term") and rng.random() < 0.12:
@@ -280,7 +299,7 @@ def lessons(count: int, seed: int) -> Iterator[Sample]:
     rng = teacher.rng
     held, clean = ((_HERE / f"lessons_{name}.txt").read_text("utf-8").splitlines() for name in ("with", "clean"))
     asked = [parts for of in (False, True) for parts in written_parts(clean=of)[: LEARNED[of]]]
-    for name in ("queries", "asked", "shift"):
+    for name in ("queries", "asked", "shift", "typed"):
         asked += [parts for of in (False, True) for parts in written_parts(clean=of, name=name)[::2]]
     told = [
         passages(line) for of in (False, True) for name in ("notes", "queries") for line in lines(name, clean=of)[::2]
