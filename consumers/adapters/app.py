@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from consumers.adapters import handlers
 from consumers.adapters.handlers import AdaptersPorts
 from consumers.adapters.settings import AdaptersSettings
-from consumers.adapters.withdrawals import WithdrawalDriver
+from consumers.adapters.withdrawals import WithdrawalReconciler
 from consumers.runtime.dispatch import Handlers, on
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
@@ -36,7 +36,7 @@ def main() -> None:
         keys = process_keys(settings, Purpose.CERTIFICATE)
         signing = keys.signer(Purpose.CERTIFICATE)
         replicas = Replicas(tenancy.objects, tenancy.clock, settings.replica_answer_seconds)
-        driver = WithdrawalDriver(
+        driver = WithdrawalReconciler(
             tenancy,
             signing,
             replicas,

@@ -82,7 +82,7 @@ class _Case:
 
 
 @dataclass
-class WithdrawalDriver:
+class WithdrawalReconciler:
     """Drives the open withdrawals of its share of the tenants.
 
     ``quiesce_seconds``: after a retirement and this long no handler that began before it can still write.
@@ -105,7 +105,7 @@ class WithdrawalDriver:
 
     async def reconcile(self) -> None:
         """Take every open withdrawal as far as it goes now."""
-        await self._work.look(self._tried_at)
+        await self._work.reconcile(self._tried_at)
 
     async def _tried_at(self, tenant: TenantId) -> Left:
         left: Left = "something"  # as long as nobody knows

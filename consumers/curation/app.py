@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from consumers.curation import handlers
 from consumers.curation.proposals import RUN_OF_TEXTS, on_example_proposed, on_examples_proposed
-from consumers.curation.rescans import RescanDriver
+from consumers.curation.rescans import RescanReconciler
 from consumers.curation.returns import on_example_returned
 from consumers.curation.reviews import on_example_reviewed
 from consumers.curation.runs import on_consents_granted, on_examples_approved
@@ -49,7 +49,7 @@ def main() -> None:
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[Tenancy, Sequence[Periodic]]]:
-        driver = RescanDriver(tenancy, settings.quiesce_seconds, settings.handler_deadline_seconds, owns=share.owns)
+        driver = RescanReconciler(tenancy, settings.quiesce_seconds, settings.handler_deadline_seconds, owns=share.owns)
         searching = Periodic("missed identifiers", settings.reconcile_seconds, driver.reconcile, at_once=LOOKS)
         sweeping = Periodic("missed identifiers round", TICK_SECONDS, driver.sweep)
         yield tenancy, (searching, sweeping)

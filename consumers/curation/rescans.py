@@ -44,7 +44,7 @@ MISSED = "missed-identifier"
 
 
 @dataclass
-class RescanDriver:
+class RescanReconciler:
     """Drives the searches of its share of the tenants. ``deadline_seconds``: no step of a search lasts longer, and a
     purge waits that long for one that found the tenant active.
     """
@@ -63,7 +63,7 @@ class RescanDriver:
 
     async def reconcile(self) -> None:
         """Take every open search to its end."""
-        await self._work.look(self._tried_at)
+        await self._work.reconcile(self._tried_at)
 
     async def sweep(self) -> None:
         """The round over all tenants: announces what no marker names."""

@@ -54,9 +54,9 @@ def main() -> None:
         prices = None if settings.price_file is None else read_prices(settings.price_file)
         counters = usage_counters()
         budgets = Budgets(tenancy, prices, counters)
-        comparing = Periodic("budgets", BUDGET_SECONDS, budgets.look)
+        comparing = Periodic("budgets", BUDGET_SECONDS, budgets.reconcile)
         canaries = Canaries(tenancy, counters)
-        judging = Periodic("canaries", CANARY_SECONDS, canaries.look)
+        judging = Periodic("canaries", CANARY_SECONDS, canaries.reconcile)
         made = LedgerPorts(
             tenancy,
             checkpointer,

@@ -36,7 +36,7 @@ class Budgets:
     counters: UsageCounters
     spenders: set[TenantId] = field(default_factory=set)
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         await look_at_each(self.spenders, self.look_at, _not_compared)
 
     async def look_at(self, tenant: TenantId) -> None:

@@ -37,7 +37,7 @@ class Canaries:
     counters: UsageCounters
     reported: set[TenantId] = field(default_factory=set)
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         await look_at_each(self.reported, self.look_at, _not_judged)
 
     async def look_at(self, tenant: TenantId) -> None:

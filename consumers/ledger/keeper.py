@@ -46,7 +46,7 @@ class AuditKeeper:
         self._work = OpenWork(objects, "audit", quiesce_seconds, lambda: self.now(), owns)
 
     async def reconcile(self) -> None:
-        await self._work.look(self._look_at)
+        await self._work.reconcile(self._look_at)
 
     async def sweep(self) -> None:
         """The round over all tenants: announces what no marker names, and forgets claims whose time has come."""

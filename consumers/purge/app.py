@@ -9,7 +9,7 @@ from opentelemetry import metrics
 
 from consumers.purge import handlers
 from consumers.purge.dead_letters import on_dead_letter
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts
 from consumers.purge.onboarding import on_tenant_onboarded
 from consumers.purge.policy_changes import on_policy_changed
@@ -46,7 +46,7 @@ def main() -> None:
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[PurgePorts, Sequence[Periodic]]]:
         keys = process_keys(settings, Purpose.CERTIFICATE, Purpose.AUDIT)
         async with opened(settings) as database:
-            driver = PurgeDriver(tenancy, keys, settings.purge_policy(), owns=share.owns, database=database)
+            driver = PurgeReconciler(tenancy, keys, settings.purge_policy(), owns=share.owns, database=database)
             watchdog = Watchdog(driver)
             watchdog.export(metrics.get_meter(SCOPE))
             driving = Periodic("purge driver", settings.reconcile_seconds, driver.reconcile, at_once=LOOKS)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consumers.purge.counting import with_counts
-from consumers.purge.sweep import Kept
+from consumers.purge.sweep import Undeleted
 from schemas.objects.purges import PurgeRecord, StoreCount
 from tenancy.bootstrap import Tenancy
 from tenancy.knowledge.database.connection import Database, DatabaseFailed
@@ -29,7 +29,7 @@ class IndexDrop:
     tenancy: Tenancy
     database: Database | None
 
-    async def left(self, tenant: TenantId) -> Kept:
+    async def left(self, tenant: TenantId) -> Undeleted:
         """Look whether the tenant's schema is still in the database."""
         if self.database is None:
             return await self._unknown(tenant)
@@ -39,7 +39,7 @@ class IndexDrop:
             return {STORE: (OUT_OF_REACH, 0)}
         return {} if found is None else {STORE: ("still-listed", found[0])}
 
-    async def drop(self, record: PurgeRecord, records: PurgeRecords) -> Kept:
+    async def drop(self, record: PurgeRecord, records: PurgeRecords) -> Undeleted:
         """Count the index in the record, once in a sweep, and drop it."""
         tenant = TenantId(record.tenant)
         if self.database is None:
@@ -68,6 +68,6 @@ class IndexDrop:
             if state.status == "purged" or (state.status == "active" and state.policy.knowledge_index == "memory"):
                 await dropped(self.database, tenant)
 
-    async def _unknown(self, tenant: TenantId) -> Kept:
+    async def _unknown(self, tenant: TenantId) -> Undeleted:
         policy = (await self.tenancy.states.read(tenant)).state.policy
         return {} if policy.knowledge_index == "memory" else {STORE: (no_database().code, 0)}

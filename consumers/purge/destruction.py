@@ -9,7 +9,7 @@ from datetime import datetime
 from consumers.purge.counting import Counts, SweepCount, listed
 from consumers.purge.database import IndexDrop
 from consumers.purge.roots import key_root, roots
-from consumers.purge.sweep import Kept, sweep
+from consumers.purge.sweep import Undeleted, sweep
 from schemas.objects.purges import PurgeRecord, StoreRefusal
 from schemas.objects.training import LeaseRecord
 from tenancy.bootstrap import Tenancy
@@ -35,7 +35,7 @@ class Destruction:
     def index(self) -> IndexDrop:
         return IndexDrop(self.tenancy, self.database)
 
-    async def left(self, tenant: str) -> Kept:
+    async def left(self, tenant: str) -> Undeleted:
         """What a listing still finds in the stores that a purge empties, in constant memory. It believes nothing."""
         left = dict(await self.index.left(TenantId(tenant)))
         for root in roots(tenant):
@@ -52,7 +52,7 @@ class Destruction:
         root = key_root(tenant)
         return await listed(self.tenancy.objects, root), {root.name: root.prefix}
 
-    async def destroy_key(self, tenant: TenantId) -> Kept:
+    async def destroy_key(self, tenant: TenantId) -> Undeleted:
         """Remove every version of the wrapped data key."""
         try:
             await self.tenancy.keys.destroy(tenant)
@@ -62,7 +62,7 @@ class Destruction:
             return {KEY_STORE: (refused.code, 0)}
         return {}
 
-    async def sweep(self, record: PurgeRecord, records: PurgeRecords) -> Kept:
+    async def sweep(self, record: PurgeRecord, records: PurgeRecords) -> Undeleted:
         """Empty every root, and count what goes. One that keeps something back does not hold up the others."""
         if record.sweeps is None:
             raise ValueError("nothing is removed before what must be found out first is noted")
@@ -94,7 +94,7 @@ class Destruction:
         return longest
 
 
-def with_refusals(record: PurgeRecord, kept: Kept, asked: Iterable[str], now: datetime) -> PurgeRecord:
+def with_refusals(record: PurgeRecord, kept: Undeleted, asked: Iterable[str], now: datetime) -> PurgeRecord:
     """The record with what the stores that were ``asked`` keep back now; what they let go of is closed, not dropped."""
     refusals = []
     known = set()

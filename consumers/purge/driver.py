@@ -24,7 +24,7 @@ from consumers.purge.fence import fence
 from consumers.purge.handover import Handover, waited_in_vain_until
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.roots import states_root
-from consumers.purge.sweep import Kept, sweep
+from consumers.purge.sweep import Undeleted, sweep
 from consumers.purge.waiting import Waiting
 from schemas.base.canonical import canonical_json, sha256_hex
 from schemas.bus.events import PurgeCompleted
@@ -66,7 +66,7 @@ def _latest(moment: datetime, *earlier: datetime | None) -> datetime:
 
 
 @dataclass
-class PurgeDriver:
+class PurgeReconciler:
     """Drives the open purges of its share of the tenants."""
 
     tenancy: Tenancy
@@ -97,7 +97,7 @@ class PurgeDriver:
 
     async def reconcile(self) -> None:
         """Take every purge that is not certified as far as it goes."""
-        await self.work.look(self._look_at)
+        await self.work.reconcile(self._look_at)
 
     async def sweep(self) -> None:
         """The round over all tenants: announces purges that no marker names, and drops indexes that should be none."""
@@ -147,7 +147,7 @@ class PurgeDriver:
         steps = {
             "requested": self.fence,
             "fenced": self._hand_over,
-            "exported": self.handover.taken,
+            "exported": self.handover.await_pickup,
             "acknowledged": self._shred,
             "shredded": self._evicted,
             "evicted": self._delete,
@@ -202,7 +202,7 @@ class PurgeDriver:
     async def _hand_over(self, record: PurgeRecord) -> PurgeRecord:
         if record.export is None or record.export.adapter_digest is None:
             return await self._shred(record)
-        return await self.handover.made(record)
+        return await self.handover.offer(record)
 
     async def _shred(self, record: PurgeRecord) -> PurgeRecord:
         tenant, step = TenantId(record.tenant), record.step
@@ -300,7 +300,7 @@ class PurgeDriver:
             raise await self._partial(record, kept or left)
         return record
 
-    async def _partial(self, record: PurgeRecord, kept: Kept) -> Waiting:
+    async def _partial(self, record: PurgeRecord, kept: Undeleted) -> Waiting:
         # Not of a record that another process took further: that one found nothing kept.
         now = self.tenancy.clock()
         await self.records.move(record, lambda current: with_refusals(current, kept, EMPTIED, now))

@@ -20,7 +20,7 @@ from tenancy.state.registry import Change, with_events
 from tenancy.tenant_id import TenantId
 
 
-async def opened(
+async def record_request(
     event: Event[PurgeRequested], tenancy: Tenancy, records: PurgeRecords, *, starts_clock: bool = False
 ) -> bool:
     """Write the command down as a purge in step ``requested``; whether that was not done before.

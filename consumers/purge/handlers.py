@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from consumers.purge.driver import PurgeDriver
-from consumers.purge.fence import fenced_since, opened
+from consumers.purge.driver import PurgeReconciler
+from consumers.purge.fence import fenced_since, record_request
 from consumers.purge.handover import awaits_acknowledgement
 from schemas.bus.derived_commands import churn_purge_id
 from schemas.bus.envelope import Event
@@ -29,7 +29,7 @@ class PurgePorts:
 
     tenancy: Tenancy
     verifier: Verifier
-    driver: PurgeDriver
+    driver: PurgeReconciler
     wake_driver: Callable[[], None]
 
 
@@ -45,7 +45,7 @@ async def on_tenant_churned(event: Event[TenantChurned], ports: PurgePorts) -> O
     command = Event(
         subject=tenant, data=requested, time=event.time, source=tenancy.outbox.source, causation_id=event.id
     )
-    is_new = await opened(command, tenancy, ports.driver.records, starts_clock=True)
+    is_new = await record_request(command, tenancy, ports.driver.records, starts_clock=True)
     await tenancy.publisher.publish(command)
     return Outcome.EFFECT if is_new else Outcome.NOOP_DUPLICATE
 
@@ -56,7 +56,7 @@ async def on_purge_requested(event: Event[PurgeRequested], ports: PurgePorts) ->
     The effect is the purge that is opened: the driver may have been the one that fenced for it.
     """
     driver = ports.driver
-    is_new = await opened(event, ports.tenancy, driver.records)
+    is_new = await record_request(event, ports.tenancy, driver.records)
     with suppress(ObjectNotFound):  # a command for a tenant that another purge fenced leaves no record
         record = await driver.records.read(event.subject, event.data.purge_id)
         if record.step == "requested" and await driver.fence(record) is None:

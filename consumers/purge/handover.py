@@ -15,7 +15,7 @@ from datetime import datetime
 from consumers.purge.waiting import Waiting
 from schemas.bus.events import ExportReady
 from schemas.objects.purges import PurgeExport, PurgeRecord
-from schemas.tenant.policy import KEPT_FOR_DELETION, waits_until
+from schemas.tenant.policy import DELETION_RESERVE, waits_until
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused, Transient
 from tenancy.evidence.trust import Verifier
@@ -40,7 +40,7 @@ class Handover:
     records: PurgeRecords
     deadline_seconds: float
 
-    async def made(self, record: PurgeRecord) -> PurgeRecord:
+    async def offer(self, record: PurgeRecord) -> PurgeRecord:
         """Write the export and announce it, or give it up: after an attempt, and not before its time is over.
 
         Raises :class:`Waiting` while it cannot be made, or whatever else made an attempt fail.
@@ -54,7 +54,7 @@ class Handover:
             # An outage refuses nothing. It takes from the tenant only what the deletion SLA takes.
             ends_at = export.waits_until
             if isinstance(error, _OUTAGES):
-                ends_at = max(ends_at, record.deadline - KEPT_FOR_DELETION)
+                ends_at = max(ends_at, record.deadline - DELETION_RESERVE)
             if self.tenancy.clock() >= ends_at:
                 logger.warning("export given up", extra={"purge_id": record.purge_id, "error": error_location(error)})
                 return await self._note(record, step="acknowledged", refusal_code=code, wait=wait)
@@ -77,7 +77,7 @@ class Handover:
         await self.tenancy.outbox.publish(tenant, ready, time=now, causation_id=record.request_event_id)
         return now
 
-    async def taken(self, record: PurgeRecord) -> PurgeRecord:
+    async def await_pickup(self, record: PurgeRecord) -> PurgeRecord:
         """Go on when the tenant has said that it took its export, or its time is over. Raises :class:`Waiting`."""
         export = _export(record)
         if export.acknowledged_at is None and self.tenancy.clock() < export.waits_until:

@@ -18,7 +18,7 @@ from tenancy.storage.objects import Batch, ObjectStore, ObjectVersion, Upload, i
 IN_FLIGHT = 4  # DeleteObjects requests at a time: on S3 one takes several times as long as the listing of its page
 
 
-Kept = Mapping[str, tuple[str, int]]
+Undeleted = Mapping[str, tuple[str, int]]
 """What stores of the registry keep back: a reason code, and the number of versions, markers and uploads where known."""
 
 
@@ -30,7 +30,7 @@ class Count(Protocol):
     async def uploads(self, batch: Batch[Upload]) -> None: ...
 
 
-async def sweep(objects: ObjectStore, root: SweepTarget, count: Count | None = None) -> Kept:
+async def sweep(objects: ObjectStore, root: SweepTarget, count: Count | None = None) -> Undeleted:
     """Remove everything. What a store refuses to remove holds up nothing else, and is said once all was tried."""
     removal = _Removal(objects, root)
     try:

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from schemas.bus.events import EventData, PurgeAtRisk, PurgeOverdue
 from schemas.objects.purges import PurgeRecord, PurgeStep, SlaWarning
 from tenancy.lifecycle.open_purges import open_purges
@@ -66,7 +66,7 @@ def due(record: PurgeRecord, now: datetime) -> tuple[Kind, ...]:
 class Watchdog:
     """Looks at every open purge, and warns of those of its driver's share. Each process counts all of them."""
 
-    driver: PurgeDriver
+    driver: PurgeReconciler
     overview: Overview = field(default_factory=Overview)
 
     async def reconcile(self) -> None:

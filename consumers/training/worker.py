@@ -117,14 +117,14 @@ class Worker:
         run_id = job.run_id
         try:
             async with asyncio.timeout(self.deadline_seconds):  # its first record is not under the lease yet
-                lease = await self.leases.acquire(run_id, self._announced(run_id))
+                lease = await self.leases.acquire(run_id, self._emit_started(run_id))
         except TimeoutError:
             raise LeaseLost(run_id) from None
         fence = lease.record.fence
         state = (await self.tenancy.states.read(self.store.tenant)).state
         try:
             with scratch_folder(self.work_dir, f"{run_id}-{fence}") as scratch:
-                await self._ended(job, lease, state, scratch)
+                await self._run(job, lease, state, scratch)
         except LeaseLost as lost:
             why = lost.__cause__ or lost
             reason = _reason(why)
@@ -140,11 +140,11 @@ class Worker:
         except TimeoutError:
             logger.warning("publication left to the runner", extra={"run_id": run_id, "fence": fence})
 
-    async def _ended(self, job: JobRecord, lease: Lease, state: TenantState, scratch: Path) -> None:
+    async def _run(self, job: JobRecord, lease: Lease, state: TenantState, scratch: Path) -> None:
         """Train and publish, or say in the run's state why not. Raises :class:`LeaseLost`."""
         run_id, fence = job.run_id, lease.record.fence
         try:
-            async with self._kept(lease):
+            async with self._lease_renewed(lease):
                 await self._train_and_publish(job, state, fence, scratch)
         except LeaseLost:
             raise
@@ -161,14 +161,14 @@ class Worker:
                 logger.error("attempt failed", extra={**details, "error": error_location(error)})
                 await self.publication.fail(run_id, fence, reason)
 
-    def _announced(self, run_id: str) -> Callable[[TenantState, int], TenantState]:
+    def _emit_started(self, run_id: str) -> Callable[[TenantState, int], TenantState]:
         def change(state: TenantState, fence: int) -> TenantState:
             return with_events(state, self.tenancy.outbox.entry(TrainingStarted(run_id=run_id, fence=fence)))
 
         return change
 
     @asynccontextmanager
-    async def _kept(self, lease: Lease) -> AsyncIterator[None]:
+    async def _lease_renewed(self, lease: Lease) -> AsyncIterator[None]:
         """Renew the lease until the work is done. A lost lease stops the training at its next step, and whatever goes
         on when the lease ends is cancelled then, also where the renewal itself hangs.
 
@@ -213,23 +213,23 @@ class Worker:
 
     async def _train_and_publish(self, job: JobRecord, state: TenantState, fence: int, scratch: Path) -> None:
         frozen_after = state.curation.eligibility_version
-        self._require_wanted()
+        self._raise_if_stopping()
         found = await candidates(self.store, state.policy, self.tenancy.clock())
-        self._require_wanted()
+        self._raise_if_stopping()
         terms = await tenant_terms(self.store)
         said = await asyncio.to_thread(judged, self.gate, found.examples, terms, self.stop.is_set)
-        self._require_wanted()
+        self._raise_if_stopping()
         await send_back(self.tenancy, self.store.tenant, job, fence, found.entries, said)
         if said.hits and state.policy.on_gate_hit == "fail":
             await self._noted(job, fence, found.refused(said.codes))
             why = f"refused: the redaction gate finds identifiers in {len(said.hits)} approved examples"
             raise Refused(IDENTIFIERS_FOUND, f"{why}, which are back in review; the tenant's policy is to fail then")
         base = await asyncio.to_thread(self.trainer.base_model)
-        self._require_wanted()
+        self._raise_if_stopping()
         left_out = await self._left_out(job, fence, found, said, base)
-        self._require_wanted()
+        self._raise_if_stopping()
         frozen = await freeze(self.store, state.policy, found, left_out, said.clean)
-        self._require_wanted()
+        self._raise_if_stopping()
         record = frozen_record(job, fence, state.policy_version, frozen, base.digest, self.tenancy.clock())
         await self.tenancy.audit.append(self.store.tenant, record)
         output = scratch / "adapter"
@@ -249,7 +249,7 @@ class Worker:
         )
         (output / object_keys.ADAPTER_MANIFEST).write_text(json.dumps(signed))
         for file in object_keys.ADAPTER_FILES:
-            self._require_wanted()  # so that what is written without a lease is one file at most
+            self._raise_if_stopping()  # so that what is written without a lease is one file at most
             await self.store.put_file(object_keys.staging(job.run_id, fence, file), output / file)
         await self.publication.publish(manifest, frozen_after)
 
@@ -266,14 +266,14 @@ class Worker:
     ) -> tuple[LeftOutExample, ...]:
         """The same, once it is noted for whoever looks at the run, however that ends."""
         if left_out:
-            self._require_wanted()
+            self._raise_if_stopping()
             codes = Counter(example.code for example in left_out)
             details = {"run_id": job.run_id, "fence": fence, "codes": dict(sorted(codes.items()))}
             logger.warning("examples left out", extra=details)
             await self.store.put_if_absent(object_keys.left_out(job.run_id, fence), LeftOut(examples=left_out))
         return left_out
 
-    def _require_wanted(self) -> None:
+    def _raise_if_stopping(self) -> None:
         if self.stop.is_set():
             raise TrainingStopped
 

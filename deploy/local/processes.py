@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import tied
+from deploy.local import die_with_parent
 from deploy.local.errors import NotReady, ProcessExited
 from deploy.local.identity import ProcessIdentity
 
@@ -122,7 +122,7 @@ def start(command: Command, *, tie_to_parent: bool) -> ChildProcess:
     command.log.parent.mkdir(parents=True, exist_ok=True)
     argv = list(command.argv)
     if tie_to_parent:
-        argv = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), *argv]
+        argv = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()), *argv]
     return _FORKER.submit(_fork, command, argv).result()
 
 

@@ -12,7 +12,7 @@ from schemas.base.identifiers import OpaqueId
 from schemas.base.integers import Amount
 from schemas.tenant.hyperparameters import Hyperparameters
 
-KEPT_FOR_DELETION = timedelta(days=1)
+DELETION_RESERVE = timedelta(days=1)
 """The end of a deletion SLA, reserved for deletion: no wait of a purge extends into it."""
 MOST_CANARY_HOURS = 720
 
@@ -165,9 +165,9 @@ class TenantPolicy(Contract):
     @property
     def export_wait(self) -> timedelta:
         """How long a purge waits for the tenant; always shorter than the deletion SLA."""
-        return min(timedelta(days=self.export_wait_days), timedelta(days=self.deletion_sla_days) - KEPT_FOR_DELETION)
+        return min(timedelta(days=self.export_wait_days), timedelta(days=self.deletion_sla_days) - DELETION_RESERVE)
 
 
 def waits_until(since: datetime, wait: timedelta, deadline: datetime) -> datetime:
     """The latest time at which a waiting purge continues. The deletion SLA wins."""
-    return min(since + wait, deadline - KEPT_FOR_DELETION)
+    return min(since + wait, deadline - DELETION_RESERVE)

@@ -10,7 +10,7 @@ from functools import partial
 from schemas.base.contract import read_tolerant
 from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord, SubcontractorConfirmation
-from schemas.tenant.policy import KEPT_FOR_DELETION
+from schemas.tenant.policy import DELETION_RESERVE
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.platform.clock import Clock
 from tenancy.state.open_work import announce
@@ -159,7 +159,7 @@ _OF_THE_COMMAND = ("requested_at", "requested_by", "reason_code", "request_event
 
 def _waits(record: PurgeRecord, deadline: datetime) -> dict[str, object]:
     """The waits of a purge that was fenced before its deadline moved forward."""
-    latest = deadline - KEPT_FOR_DELETION
+    latest = deadline - DELETION_RESERVE
     export, confirmations = record.export, record.confirmations_until
     if export is not None:
         export = export.evolve(waits_until=min(export.waits_until, latest))

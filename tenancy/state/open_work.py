@@ -127,7 +127,7 @@ class OpenWork:
         random.shuffle(marked)
         return marked
 
-    async def look(self, at: Callable[[TenantId], Awaitable[Left]]) -> None:
+    async def reconcile(self, at: Callable[[TenantId], Awaitable[Left]]) -> None:
         """Look ``at`` each marked tenant of this process's share, side by side, and remove the markers that are of no
         use any more. ``at`` raises nothing. A marker that cannot be removed holds up no other tenant.
         """

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from consumers.adapters.withdrawals import WithdrawalDriver
+from consumers.adapters.withdrawals import WithdrawalReconciler
 from consumers.curation.withdrawals import note
 from consumers.ledger.keeper import AuditKeeper
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.watchdog import Watchdog
@@ -82,10 +82,10 @@ class Installation:
         self.workers = Workers()
         tenancy = self.tenancy
         self.runner = Runner(tenancy, self.workers, scratch, 30.0, 10.0, QUIESCE_SECONDS)
-        self.withdrawals = WithdrawalDriver(
+        self.withdrawals = WithdrawalReconciler(
             tenancy, signer.certificate, Replicas(self.store, utc_now, 300.0), QUIESCE_SECONDS
         )
-        self.purging = PurgeDriver(tenancy, signer, PurgePolicy(quiesce_seconds=QUIESCE_SECONDS))
+        self.purging = PurgeReconciler(tenancy, signer, PurgePolicy(quiesce_seconds=QUIESCE_SECONDS))
         self.keeper = AuditKeeper(tenancy, Checkpointer(tenancy.audit, signer), QUIESCE_SECONDS)
         self.signer = signer
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.roots import SweepTarget
@@ -100,16 +100,16 @@ class Bench:
         return objects, count
 
 
-async def _purge_of(objects: S3ObjectStore) -> tuple[PurgeDriver, PurgePorts]:
+async def _purge_of(objects: S3ObjectStore) -> tuple[PurgeReconciler, PurgePorts]:
     tenancy = assemble(objects, KeyFileMasterKey(bytes(32)), RecordingPublisher(), "/bench", utc_now)
     await tenancy.keys.create(TENANT)
     await tenancy.states.create(TenantState(tenant=TENANT, nonce="first"))
     signing = AllKeys.made()
-    driver = PurgeDriver(tenancy, signing, PurgePolicy(quiesce_seconds=0.0))
+    driver = PurgeReconciler(tenancy, signing, PurgePolicy(quiesce_seconds=0.0))
     return driver, PurgePorts(tenancy, signing.trust, driver, lambda: None)
 
 
-async def _purge(driver: PurgeDriver, ports: PurgePorts) -> None:
+async def _purge(driver: PurgeReconciler, ports: PurgePorts) -> None:
     requested = PurgeRequested(purge_id="bench", reason_code="churned", requested_by="bench")
     await on_purge_requested(Event(subject=TENANT, data=requested, time=utc_now(), source="/bench"), ports)
     await driver.advance(TENANT, "bench")

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from schemas.bus import events
 from schemas.bus.envelope import DataT, Event
@@ -174,7 +174,7 @@ class Scene:
 
     async def purge(self, tenancy: Tenancy) -> None:
         """Fence, and go as far as it goes without waiting for late writers to end."""
-        driver = PurgeDriver(tenancy, self.world.keys, PURGE)
+        driver = PurgeReconciler(tenancy, self.world.keys, PURGE)
         ports = PurgePorts(tenancy, self.world.keys.trust, driver, lambda: None)
         requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
         await on_purge_requested(self.event(requested), ports)

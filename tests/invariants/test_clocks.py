@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.purge.fence import opened
+from consumers.purge.fence import record_request
 from consumers.training.worker import Worker
 from producers.commands import legal_holds, requests
 from producers.commands.subcontractors import confirm
@@ -125,7 +125,7 @@ async def test_a_fence_by_a_clock_that_is_behind_is_not_before_the_request(tmp_p
     world = World(tmp_path)
     tenant = await world.onboard("t1")
     requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
-    await opened(event(tenant, requested, world), world.outside, world.driver.records)
+    await record_request(event(tenant, requested, world), world.outside, world.driver.records)
     asked_at, world.now = world.now, world.now - timedelta(seconds=90)
     await world.driver.reconcile()
     assert (await world.driver.records.read(tenant, "p1")).fenced_at == asked_at

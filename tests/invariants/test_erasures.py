@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from consumers.adapters.withdrawals import WithdrawalDriver
+from consumers.adapters.withdrawals import WithdrawalReconciler
 from producers.commands import legal_holds
 from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
@@ -66,7 +66,7 @@ class Scene:
     def again(self) -> None:
         self.moment.again(self.world)
 
-    def driver(self, tenancy: Tenancy) -> WithdrawalDriver:
+    def driver(self, tenancy: Tenancy) -> WithdrawalReconciler:
         return replace(self.world.withdrawals, tenancy=tenancy)
 
     def held(self) -> list[str]:

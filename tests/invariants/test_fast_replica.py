@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts, on_replica_evicted
 from schemas.base.canonical import sha256_hex
 from schemas.bus import events
@@ -28,7 +28,9 @@ async def test_an_acknowledgement_between_the_fence_and_its_record_is_kept(dies:
     world = World(tmp_path)
     tenant = await world.onboard("tenant-a")
     await learned(world, tenant)
-    other_pod = PurgePorts(world.outside, world.keys.trust, PurgeDriver(world.outside, world.keys, PURGE), lambda: None)
+    other_pod = PurgePorts(
+        world.outside, world.keys.trust, PurgeReconciler(world.outside, world.keys, PURGE), lambda: None
+    )
     publish, outcomes = world.bus.publish, []
 
     async def answered_at_once(event: Event) -> None:

@@ -11,10 +11,10 @@ from typing import Self
 
 import pytest
 
-from consumers.adapters.withdrawals import WithdrawalDriver
-from consumers.curation.rescans import RescanDriver
+from consumers.adapters.withdrawals import WithdrawalReconciler
+from consumers.curation.rescans import RescanReconciler
 from consumers.ledger.keeper import AuditKeeper
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.watchdog import Watchdog
 from consumers.runtime.share import Share
 from consumers.training.runner import Runner
@@ -88,15 +88,15 @@ class Process:
                 return runner.reconcile, runner.sweep
             case "withdrawals":
                 replicas = Replicas(self.store, world.clock, PURGE.replica_answer_seconds)
-                driver = WithdrawalDriver(
+                driver = WithdrawalReconciler(
                     tenancy, world.keys.certificate, replicas, QUIESCE_SECONDS, now=now, owns=owns
                 )
                 return driver.reconcile, driver.sweep
             case "rescans":
-                searching = RescanDriver(tenancy, QUIESCE_SECONDS, now=now, owns=owns)
+                searching = RescanReconciler(tenancy, QUIESCE_SECONDS, now=now, owns=owns)
                 return searching.reconcile, searching.sweep
             case "purges":
-                purging = PurgeDriver(tenancy, world.keys, PURGE, now=now, owns=owns)
+                purging = PurgeReconciler(tenancy, world.keys, PURGE, now=now, owns=owns)
                 return purging.reconcile, purging.sweep
             case "audit":
                 checkpointer = Checkpointer(tenancy.audit, world.keys)
@@ -360,16 +360,16 @@ async def test_a_look_that_takes_long_at_one_tenant_holds_up_no_other_and_is_not
         return "something"
 
     await announce(world.memory, "purges", slow)
-    first = asyncio.create_task(open_work.look(at))
+    first = asyncio.create_task(open_work.reconcile(at))
     while not looked:
         await asyncio.sleep(0)
     await announce(world.memory, "purges", quick)
     async with asyncio.timeout(10):
-        await open_work.look(at)
+        await open_work.reconcile(at)
     assert looked == [slow, quick]
     end.set()
     await first
-    await open_work.look(at)
+    await open_work.reconcile(at)
     assert sorted(looked[2:]) == [slow, quick]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from schemas.bus import events
 from schemas.objects import object_keys
 from schemas.objects.replicas import ReplicaAcknowledgement
@@ -105,7 +105,7 @@ async def test_a_slower_purge_service_notes_nothing_against_one_that_went_furthe
     slow = Process()
     late = object_keys.tenant_key(tenant, "examples/late")
     tenancy = stepped(world, slow)
-    driver = PurgeDriver(tenancy, world.keys, PURGE)
+    driver = PurgeReconciler(tenancy, world.keys, PURGE)
     destruction, left = type(driver.destruction), driver.destruction.left
 
     async def left_late(self: Any, owner: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.curation.rescans import RescanDriver
+from consumers.curation.rescans import RescanReconciler
 from producers.commands.marking import mark
 from producers.queries.proposals import open_proposals
 from schemas.base.redaction import IdentifierType
@@ -135,7 +135,7 @@ async def test_two_processes_that_search_side_by_side_withdraw_what_one_would(tm
     tenant = await taught(world)
     await mark(world.outside, tenant, "e2", TERM, reviewer_id="rev-1")
     for _ in range(3):
-        await RescanDriver(world.outside, QUIESCE_SECONDS, now=world.seconds, at_once=1).reconcile()
+        await RescanReconciler(world.outside, QUIESCE_SECONDS, now=world.seconds, at_once=1).reconcile()
     await world.settle()
     await assert_withdrawn(world, tenant)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.purge.fence import opened
+from consumers.purge.fence import record_request
 from consumers.purge.policy_changes import on_policy_changed
 from producers.commands.policies import policy_of, set_policy
 from producers.queries import audit_log
@@ -133,7 +133,7 @@ async def test_what_a_purge_promised_when_it_was_asked_for_stays_as_promised(tmp
     promised = POLICY.deletion_sla_days
     churned = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
     driver = service(world, "purge").ports.driver
-    assert await opened(event(tenant, churned, world), world.outside, driver.records)
+    assert await record_request(event(tenant, churned, world), world.outside, driver.records)
     await set_policy(world.outside, tenant, {"deletion_sla_days": promised + 100})
     record = await driver.records.read(tenant, "p1")
     fenced = await driver.fence(record)

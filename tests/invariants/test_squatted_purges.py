@@ -11,7 +11,7 @@ import pytest
 
 from consumers.purge.app import HANDLERS
 from consumers.purge.dead_letters import on_dead_letter
-from consumers.purge.fence import opened
+from consumers.purge.fence import record_request
 from consumers.runtime.dispatch import Dispatcher
 from consumers.runtime.handling import Handling
 from consumers.runtime.liveness import Progress
@@ -159,7 +159,7 @@ async def test_a_churn_that_arrives_behind_another_command_moves_its_deadline_by
     churn = Event(subject=tenant, data=events.TenantChurned(requested_by="op"), time=world.now, source="/test")
     world.now += timedelta(days=3)
     other = command("another")
-    await opened(event(tenant, other, world), world.outside, world.driver.records)
+    await record_request(event(tenant, other, world), world.outside, world.driver.records)
     await set_policy(world.outside, tenant, {"deletion_sla_days": POLICY.deletion_sla_days + 100})
     await world.driver.fence(await world.driver.records.read(tenant, "another"))
     await world.handle(purge, churn)

@@ -14,7 +14,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.adapters.withdrawals import WithdrawalDriver
+from consumers.adapters.withdrawals import WithdrawalReconciler
 from consumers.curation.handlers import on_consent_granted
 from consumers.training.worker import Worker
 from schemas.bus import events
@@ -115,7 +115,7 @@ class Scene:
         assert [relative async for relative in store.list("withdrawals", "open")] == []
 
 
-async def _looked(driver: WithdrawalDriver) -> None:
+async def _looked(driver: WithdrawalReconciler) -> None:
     for _ in range(2):
         await driver.reconcile()
 

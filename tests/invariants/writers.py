@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consumers.adapters.withdrawals import WithdrawalDriver
+from consumers.adapters.withdrawals import WithdrawalReconciler
 from consumers.curation.handlers import on_consent_revoked, on_example_approved, on_example_withdrawn
 from consumers.training.publication import Publication
 from consumers.training.runner import Runner
@@ -59,7 +59,7 @@ async def drive_withdrawals(scene: Scene, tenancy: Tenancy, deadline: float = NE
     await outside.states.swap(scene.tenant, lambda state: state.evolve(policy=stop))
     await on_example_withdrawn(scene.event(WITHDRAWN), outside)
     replicas = Replicas(tenancy.objects, world.clock, 300.0)
-    driver = WithdrawalDriver(tenancy, world.keys.certificate, replicas, 0.0, deadline)
+    driver = WithdrawalReconciler(tenancy, world.keys.certificate, replicas, 0.0, deadline)
     await driver.reconcile()  # out of the state
     await driver.reconcile()  # out of the bucket
 

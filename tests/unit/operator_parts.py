@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from consumers.adapters.handlers import AdaptersPorts
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_tenant_churned
 from consumers.purge.policy import PurgePolicy
 from producers.commands.onboarding import onboard
@@ -293,7 +293,7 @@ def adapters_ports(parts: Parts) -> AdaptersPorts:
 
 def purge_ports(parts: Parts, quiesce_seconds: float = 0.0, database: Database | None = None) -> PurgePorts:
     policy = PurgePolicy(quiesce_seconds=quiesce_seconds)
-    driver = PurgeDriver(parts.tenancy, parts.keys, policy, database=database)
+    driver = PurgeReconciler(parts.tenancy, parts.keys, policy, database=database)
     return PurgePorts(parts.tenancy, parts.keys.trust, driver, lambda: None)
 
 

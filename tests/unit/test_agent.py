@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_replica_evicted
 from consumers.purge.policy import PurgePolicy
 from inference.adapters.adapter_files import NotServable
@@ -348,7 +348,7 @@ async def test_a_replica_that_never_held_the_tenant_acknowledges_too(bench: Benc
 
 async def test_the_purge_takes_the_receipt_of_the_agent(bench: Bench) -> None:
     """Both sides of the acknowledgement, without anything between them but the event."""
-    driver = PurgeDriver(bench.tenancy, OURS, PurgePolicy(quiesce_seconds=65.0))
+    driver = PurgeReconciler(bench.tenancy, OURS, PurgePolicy(quiesce_seconds=65.0))
     purge = PurgePorts(bench.tenancy, OURS.trust, driver, lambda: None)
     await bench.lease.renew()
     requested = PurgeRequested(purge_id="purge-1", reason_code="churned", requested_by="op")

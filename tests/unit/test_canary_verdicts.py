@@ -150,10 +150,10 @@ async def ledger() -> Ledger:
 async def test_a_good_canary_is_promoted_by_what_all_its_days_add_up_to(ledger: Ledger) -> None:
     await ledger.report(1, compared({"answers": 150, "seconds": 150.0}))
     ledger.now += timedelta(hours=24)
-    await ledger.canaries.look()
+    await ledger.canaries.reconcile()
     assert (await ledger.state()).canary is not None
     await ledger.report(1, compared({"answers": 50, "seconds": 50.0}), "20261125")
-    await ledger.canaries.look()
+    await ledger.canaries.reconcile()
     state = await ledger.state()
     assert (state.active_adapter, state.canary) == (CANDIDATE, None)
     assert state.ended_canary is not None
@@ -168,7 +168,7 @@ async def test_a_good_canary_is_promoted_by_what_all_its_days_add_up_to(ledger: 
 
 async def test_a_bad_canary_is_rolled_back_and_the_event_says_why(ledger: Ledger) -> None:
     await ledger.report(1, compared({"answers": 30, "errors": 15}))
-    await ledger.canaries.look()
+    await ledger.canaries.reconcile()
     state = await ledger.state()
     assert (state.active_adapter, state.canary) == (ACTIVE, None)
     assert state.adapters[CANDIDATE].rolled_back
@@ -182,7 +182,7 @@ async def test_a_report_that_comes_again_counts_once(ledger: Ledger) -> None:
     assert await ledger.report(1, counted) is Outcome.EFFECT
     for _ in range(3):
         assert await ledger.report(1, counted) is Outcome.NOOP_DUPLICATE
-    await ledger.canaries.look()
+    await ledger.canaries.reconcile()
     state = await ledger.state()
     assert state.canary is not None
     assert await answers_of(await ledger.tenancy.store(TENANT), state.canary, NOON) == counted
@@ -200,7 +200,7 @@ async def test_a_process_that_died_before_it_looked_is_made_up_for_by_the_next_r
     await ledger.report(1, compared({"answers": 30, "errors": 15}))
     ledger.ports.reported.clear()
     await ledger.report(2, compared({}))
-    await ledger.another().look()
+    await ledger.another().reconcile()
     assert (await ledger.state()).canary is None
 
 
@@ -215,7 +215,7 @@ async def test_a_canary_that_is_begun_again_counts_from_zero_and_another_share_g
     again = (await ledger.state()).canary
     assert again is not None and again.activation == 5
     await ledger.report(2, compared({"answers": 15, "errors": 8}))  # late, of the first time
-    await ledger.canaries.look()
+    await ledger.canaries.reconcile()
     assert (await ledger.state()).canary == again
 
 
@@ -223,12 +223,12 @@ async def test_an_operators_canary_is_left_to_the_operator() -> None:
     ledger = Ledger()
     await ledger.start(TenantPolicy())
     await ledger.report(1, compared({"answers": 30, "errors": 30}))
-    await ledger.canaries.look()
+    await ledger.canaries.reconcile()
     assert (await ledger.state()).canary is not None
 
 
 async def test_a_fenced_tenants_canary_is_not_judged_and_stops_no_other_look(ledger: Ledger) -> None:
     await ledger.report(1, compared({"answers": 30, "errors": 30}))
     await ledger.tenancy.states.swap(TENANT, lambda state: state.evolve(status="purging"))
-    await ledger.canaries.look()
+    await ledger.canaries.reconcile()
     assert ledger.ports.reported == set()

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from consumers.purge.certificate import certificate as certify
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.settings import PurgeSettings
@@ -54,12 +54,12 @@ async def parts() -> Parts:
     return made
 
 
-def driver_of(parts: Parts, quiesce_seconds: float = 0.0, **policy: object) -> PurgeDriver:
+def driver_of(parts: Parts, quiesce_seconds: float = 0.0, **policy: object) -> PurgeReconciler:
     bounds = PurgePolicy(quiesce_seconds=quiesce_seconds, **policy)  # type: ignore[arg-type]
-    return PurgeDriver(parts.tenancy, parts.keys, bounds)
+    return PurgeReconciler(parts.tenancy, parts.keys, bounds)
 
 
-async def begun(parts: Parts, driver: PurgeDriver) -> str:
+async def begun(parts: Parts, driver: PurgeReconciler) -> str:
     """A purge that was driven as far as it goes at once; its id."""
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     requested = next(event for event in parts.publisher.events if isinstance(event.data, PurgeRequested))

@@ -208,15 +208,15 @@ async def test_a_budget_warns_at_80_percent_and_stops_at_100_if_told(
     budgets = await _budget(ledger, 60.0, "stop")
     for run in range(3):
         await train(ledger, f"run-{run}", NOON)
-    await budgets.look()
+    await budgets.reconcile()
     assert (_percents(caplog), await _answers(ledger)) == ([], True)
     await train(ledger, "run-3", NOON)
     assert await _answers(ledger), "nobody has looked yet"
-    await budgets.look()
+    await budgets.reconcile()
     assert (_percents(caplog), await _answers(ledger)) == ([(100, True)], False)
     rev = (await ledger.tenancy.states.read(TENANT)).state.rev
     await train(ledger, "run-4", NOON)
-    await budgets.look()
+    await budgets.reconcile()
     assert (await ledger.tenancy.states.read(TENANT)).state.rev == rev, "it is known"
 
 
@@ -227,7 +227,7 @@ async def test_eighty_percent_is_said_once_and_a_budget_that_only_warns_stops_no
     budgets = await _budget(ledger, 37.5, "warn")
     for run in range(4):
         await train(ledger, f"run-{run}", NOON)
-        await budgets.look()
+        await budgets.reconcile()
     assert _percents(caplog) == [(80, False), (100, False)]
     assert await _answers(ledger)
 
@@ -235,7 +235,7 @@ async def test_eighty_percent_is_said_once_and_a_budget_that_only_warns_stops_no
 async def test_a_raised_budget_and_a_new_month_are_served_at_once(ledger: Ledger) -> None:
     budgets = await _budget(ledger, 15.0, "stop")
     await train(ledger, "run-0", NOON)
-    await budgets.look()
+    await budgets.reconcile()
     assert not await _answers(ledger)
     await _budget(ledger, 150.0, "stop")
     assert await _answers(ledger)
@@ -254,9 +254,9 @@ async def test_a_tenant_that_cannot_be_looked_at_is_looked_at_again_and_holds_up
         budgets,
         prices=read_prices(EXAMPLE).evolve(prices=prices({"version": "late", "valid_from": "2027-01-01"}).prices),
     )
-    await without.look()
+    await without.reconcile()
     assert "no prices were valid" in vars(caplog.records[-1])["error"]
-    await budgets.look()
+    await budgets.reconcile()
     assert not await _answers(ledger)
 
 
@@ -265,6 +265,6 @@ async def test_without_a_price_file_a_budget_is_said_to_be_compared_with_nothing
 ) -> None:
     budgets = replace(await _budget(ledger, 15.0, "stop"), prices=None)
     await train(ledger, "run-0", NOON)
-    await budgets.look()
+    await budgets.reconcile()
     assert [record.message for record in caplog.records] == ["budget without prices"]
     assert await _answers(ledger)

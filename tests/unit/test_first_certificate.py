@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from consumers.purge import certificate as certificates
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.policy import PurgePolicy
 from schemas.bus import events
 from schemas.bus.events import PurgeCompleted
@@ -49,7 +49,7 @@ async def test_a_purge_that_died_after_its_certificate_announces_that_one_after_
 
     monkeypatch.setattr(certificates, "TOOL", "sanolith 99.0.0")
     monkeypatch.setattr(certificates, "broken", lambda _: RULES[:1])  # it would not sign it now
-    upgraded = PurgeDriver(world.outside, AllKeys.made(), PurgePolicy(quiesce_seconds=QUIESCE_SECONDS))
+    upgraded = PurgeReconciler(world.outside, AllKeys.made(), PurgePolicy(quiesce_seconds=QUIESCE_SECONDS))
     await upgraded.reconcile()
     await assert_purged(world, tenant)
     assert (await world.memory.get(key)).body == first

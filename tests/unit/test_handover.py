@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from consumers.purge import handover
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts, on_export_acknowledged, on_purge_requested
 from consumers.purge.policy import PurgePolicy
 from producers.commands import legal_holds, requests
@@ -141,7 +141,7 @@ async def test_a_process_that_hangs_over_the_export_ends_in_time_and_the_purge_w
 
     await publish_adapter(parts, TENANT)
     policy = PurgePolicy(quiesce_seconds=100.0, deadline_seconds=0.01)
-    ports = replace(purge_ports(parts), driver=PurgeDriver(parts.tenancy, parts.keys, policy))
+    ports = replace(purge_ports(parts), driver=PurgeReconciler(parts.tenancy, parts.keys, policy))
     monkeypatch.setattr(handover, "write_export", hangs)
     record = await purging(parts, ports)
     assert (record.step, record.export and record.export.refusal_code) == ("fenced", "store-too-slow")

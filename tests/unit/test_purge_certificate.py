@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from consumers.purge.certificate import certificate
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.watchdog import Watchdog
@@ -268,7 +268,7 @@ async def test_the_second_listing_begins_after_the_last_moment_at_which_a_writer
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await publish_adapter(parts, TENANT)
-    driver = PurgeDriver(parts.tenancy, parts.keys, PurgePolicy(quiesce_seconds=60.0))
+    driver = PurgeReconciler(parts.tenancy, parts.keys, PurgePolicy(quiesce_seconds=60.0))
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     ports = PurgePorts(parts.tenancy, parts.keys.trust, driver, lambda: None)
     await on_purge_requested(parts.publisher.events[-1], ports)

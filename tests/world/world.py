@@ -16,9 +16,9 @@ from joserfc.jwk import OKPKey
 
 from consumers.adapters import app as adapters_app
 from consumers.adapters.handlers import AdaptersPorts
-from consumers.adapters.withdrawals import WithdrawalDriver
+from consumers.adapters.withdrawals import WithdrawalReconciler
 from consumers.curation import app as curation_app
-from consumers.curation.rescans import RescanDriver
+from consumers.curation.rescans import RescanReconciler
 from consumers.export import app as export_app
 from consumers.export.handlers import ExportPorts
 from consumers.knowledge import app as knowledge_app
@@ -27,7 +27,7 @@ from consumers.ledger import app as ledger_app
 from consumers.ledger.keeper import AuditKeeper
 from consumers.ledger.ports import LedgerPorts
 from consumers.purge import app as purge_app
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.watchdog import Watchdog
@@ -138,15 +138,15 @@ class World:
             self._of("training"), self, self.scratch, LEASE_SECONDS, 0.0, QUIESCE_SECONDS, now=self.seconds
         )
         purging = self._of("purge")
-        self.driver = PurgeDriver(purging, self.keys, PURGE, now=self.seconds)
+        self.driver = PurgeReconciler(purging, self.keys, PURGE, now=self.seconds)
         self.watchdog = Watchdog(self.driver)
         keeping = self._of("ledger")
         checkpointer = Checkpointer(keeping.audit, self.keys)
         self.keeper = AuditKeeper(keeping, checkpointer, QUIESCE_SECONDS, now=self.seconds)
-        self.rescans = RescanDriver(self._of("curation"), QUIESCE_SECONDS, now=self.seconds, at_once=2)
+        self.rescans = RescanReconciler(self._of("curation"), QUIESCE_SECONDS, now=self.seconds, at_once=2)
         activating, exporting = self._of("adapters"), self._of("export")
         replicas = Replicas(activating.objects, self.clock, PURGE.replica_answer_seconds)
-        self.withdrawals = WithdrawalDriver(
+        self.withdrawals = WithdrawalReconciler(
             activating, self.keys.certificate, replicas, QUIESCE_SECONDS, now=self.seconds
         )
         adapters = AdaptersPorts(activating, self.keys.trust, lambda: None)

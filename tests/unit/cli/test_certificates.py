@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from consumers.purge.driver import PurgeDriver
+from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
 from producers.commands.onboarding import onboard
@@ -130,7 +130,7 @@ def test_a_tenant_is_created_with_its_contracts_reference(sano: Sano) -> None:
     assert "Smith" not in line
 
 
-async def _to_the_waiting(parts: Parts, driver: PurgeDriver) -> None:
+async def _to_the_waiting(parts: Parts, driver: PurgeReconciler) -> None:
     await on_purge_requested(
         parts.publisher.events[-1], PurgePorts(parts.tenancy, parts.keys.trust, driver, lambda: None)
     )
@@ -141,7 +141,7 @@ def test_a_confirmation_that_an_operator_records_is_in_the_certificate(
     sano: Sano, parts: Parts, tmp_path: Path
 ) -> None:
     policy = PurgePolicy(quiesce_seconds=0.0, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=3))
-    driver = PurgeDriver(parts.tenancy, parts.keys, policy)
+    driver = PurgeReconciler(parts.tenancy, parts.keys, policy)
     confirmation = ("subcontractor", "confirm", "aws-s3", "--tenant", "t1", "--reference", "doc-1")
     assert "the tenant is not being purged" in error_line(sano(*confirmation), 1)
     assert sano("purge", "--tenant", "t1").exit_code == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.adapters.withdrawals import WithdrawalDriver
+from consumers.adapters.withdrawals import WithdrawalReconciler
 from consumers.curation.handlers import on_consent_revoked, on_example_rejected, on_example_withdrawn
 from consumers.purge.handlers import on_purge_requested
 from producers.commands.onboarding import onboard
@@ -105,7 +105,7 @@ def test_a_withdrawal_is_listed_with_a_receipt_that_verifies(sano: Sano, parts: 
     [waiting] = shape(sano("withdrawals", "--tenant", TENANT, "--json"))
     assert (waiting["withdrawal_id"], waiting["of"], waiting["step"]) == (withdrawal, "example e1", "open")
     replicas = Replicas(parts.objects, parts.tenancy.clock, 300.0)
-    asyncio.run(WithdrawalDriver(parts.tenancy, parts.keys.certificate, replicas, 0.0).reconcile())
+    asyncio.run(WithdrawalReconciler(parts.tenancy, parts.keys.certificate, replicas, 0.0).reconcile())
     listed = sano("withdrawals", "--tenant", TENANT, "--receipts", str(tmp_path / "receipts"))
     assert listed.exit_code == 0 and "not-affected" in listed.stdout
     receipt = tmp_path / "receipts" / f"{withdrawal}.receipt.json"

@@ -1,4 +1,4 @@
-"""Become another program that the kernel kills when the given parent ends: ``tied.py PARENT_PID PROGRAM ARG...``
+"""Runs a program that the kernel kills when the given parent ends: ``die_with_parent.py PID PROGRAM ARG...``
 
 Run as a file under ``python -I -S``, so it imports the standard library only. The kernel keeps the request over
 exec. It fires when the *thread* that forked us ends, so the parent must fork from a thread that lives as long as
