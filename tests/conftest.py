@@ -38,8 +38,8 @@ WITH_THE_LOOP = (
     "tests/e2e/test_server_kill.py",
     "tests/e2e/test_canary.py",
 )
-"""In this order. The demo shares nothing. An engine that is killed leaves shared memory for a while, and the canaries'
-replica, which is killed too, is looked at with all that is in shared memory.
+"""In this order. The demo shares nothing. The canaries' replica, which is killed, is looked at with all that is in
+shared memory, and a killed engine's adapters lie there for a while.
 """
 STARTED = {
     "mark.engine": ENGINES,

@@ -145,7 +145,7 @@ def serving_arguments(config: EngineConfig) -> argparse.Namespace:
         # Blocks are shared only under the same salt, adapter and tokens; sha256, since a collision would cross tenants.
         "enable_prefix_caching": True,
         "prefix_caching_hash_algo": "sha256",
-        # One engine on one device: what overwrites slots, messages and base rows is tested with one worker only.
+        # One engine on one device: what overwrites slots and base rows is tested with one worker only.
         "tensor_parallel_size": 1,
         "data_parallel_size": 1,
         # It computes in the process that schedules, as vLLM does by itself on one GPU. On a processor vLLM would start
