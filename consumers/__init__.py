@@ -1,1 +1,1 @@
-"""What reacts to events. One folder per consumer; ``runtime`` is the one copy of what all of them share."""
+"""Handles events: one folder per consumer; ``runtime`` is the one copy of what all of them share."""

@@ -1,1 +1,1 @@
-"""A published adapter becomes the active one, as the tenant's policy says."""
+"""Activates published adapters, as the tenant's policy says, and retires them after withdrawals."""

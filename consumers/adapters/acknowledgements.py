@@ -1,4 +1,4 @@
-"""How replicas left retired adapters: one object for each adapter and replica, for whichever withdrawal needs it."""
+"""Stores replicas' acknowledgements of retirements: one object for each adapter and replica, read by any withdrawal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which adapters contain a withdrawn example, or one under a withdrawn consent."""
+"""Finds adapters that were trained on a withdrawn example, or on one under a withdrawn consent."""
 
 from __future__ import annotations
 

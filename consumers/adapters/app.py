@@ -1,4 +1,4 @@
-"""Wiring of the adapters consumer."""
+"""Wires the adapters consumer."""
 
 from __future__ import annotations
 

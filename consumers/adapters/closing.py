@@ -1,4 +1,4 @@
-"""Closing withdrawals: what became of each is decided once, then signed, entered into the audit log, and put away."""
+"""Closes withdrawals: decides each outcome once, then signs it, enters it into the audit log, and puts it away."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Closing:
         await self.seal(closing, affected, await self.collected(closing))
 
     async def collected(self, closing: WithdrawalRecord) -> Left:
-        """How the replicas left what was retired: for very many it may take longer than a step of the driver."""
+        """How the replicas left what was retired: for very many it may take longer than a step of the reconciler."""
         return await acknowledgements(self.store, closing.affected) if closing.outcome == "retired" else {}
 
     async def seal(self, closing: WithdrawalRecord, affected: Affected, left: Left) -> None:

@@ -1,4 +1,4 @@
-"""Erasing the weights of retired adapters: decided by one swap that no open hold allows, then done, then struck out.
+"""Erases the weights of retired adapters: decides by one swap that no open hold allows, deletes, then strikes out.
 
 From the decision on a digest is in the tenant's state, until its weights are gone from everywhere. A hold is a swap of
 the same state: it comes before the decision, and the weights stay, or it is told which ones it came too late for. A

@@ -1,4 +1,4 @@
-"""Activation, one field of a tenant's state that is changed by compare-and-swap; and replicas' words on retirements."""
+"""Activates adapters by compare-and-swap of one field of the tenant's state, and records replicas' acknowledgements."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tenancy.tenant_id import TenantId
 
 @dataclass(frozen=True)
 class AdaptersPorts:
-    """What the adapters consumer acts through. A lost wake of the driver costs time only."""
+    """What the adapters consumer acts through. A lost wake of the reconciler costs time only."""
 
     tenancy: Tenancy
     verifier: Verifier

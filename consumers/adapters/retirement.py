@@ -1,4 +1,4 @@
-"""Retiring adapters: out of the state, out of every replica, and out of the bucket."""
+"""Retires adapters: removes them from the state, then from every replica, then from the bucket."""
 
 from __future__ import annotations
 

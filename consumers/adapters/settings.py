@@ -1,4 +1,4 @@
-"""Settings of the adapters consumer."""
+"""Defines the settings of the adapters consumer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The driver of withdrawals: what the tenant's policy says becomes of adapters that contain a withdrawn example.
+"""Reconciles withdrawals: applies the tenant's policy to the adapters that contain a withdrawn example.
 
-Any process may drive, at any time, again and again. A withdrawal is an object under ``withdrawals/open/`` until its
+Any process may reconcile, at any time, again and again. A withdrawal is an object under ``withdrawals/open/`` until its
 receipt is signed; each step is found out by doing it again.
 """
 

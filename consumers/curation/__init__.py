@@ -1,1 +1,1 @@
-"""Reviewers' decisions and consents become sealed records that decide what may be trained on."""
+"""Turns reviewers' decisions and consents into sealed records, which decide what may be trained on."""

@@ -1,4 +1,4 @@
-"""Wiring of the curation consumer."""
+"""Wires the curation consumer."""
 
 from __future__ import annotations
 

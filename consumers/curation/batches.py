@@ -1,4 +1,4 @@
-"""When enough new examples are eligible, a training is requested: pure changes of a tenant's state.
+"""Requests a training once enough new examples are eligible: pure changes of a tenant's state.
 
 Counting marks an example as counted before the example's record is written, so that a record that exists was
 counted. In the one gap that is left, between the swap and the record, a redelivery finds the example in ``fresh`` or

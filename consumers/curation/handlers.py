@@ -1,4 +1,4 @@
-"""Curation's use cases: approve, reject, withdraw, grant and revoke consent.
+"""Handles curation: approves, rejects and withdraws examples, grants and revokes consent.
 
 Each is a function of an event and the tenancy's ports. The highest version of a decision wins and, of two decisions on
 one version, the one that forbids: whichever came first. Of two that are the same but for what they say beside it, the

@@ -1,4 +1,4 @@
-"""Runs of approvals and of grants: state and key read once, records side by side, approvals counted by one swap.
+"""Handles approvals and grants in batches: reads state and key once, writes records side by side, counts by one swap.
 
 What a run of approvals takes is what an import brings: approvals of examples that nobody had decided on, of content
 that is there, under a consent that was given; and what a replay brings, approvals that were handled before. The run

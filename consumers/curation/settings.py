@@ -1,4 +1,4 @@
-"""Settings of the curation consumer."""
+"""Defines the settings of the curation consumer."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The note that adapters may have to go, which the driver of withdrawals works from (``consumers.adapters``).
+"""Opens withdrawals: writes the note from which ``consumers.adapters`` retires adapters.
 
-It is the last effect but the erasing of texts, after the record and after the swap behind it, and that order is what
-a receipt stands on. A worker that may have read the example as eligible read the state before the record was written.
-After the swap it can publish no more without looking at the records again, since ``eligibility_version`` is not what it
-was and never will be. So whatever can still be published with the example was published before the swap, and the
-driver, who reads the state after it found the note, sees it. With the swap before the record, a worker that froze its
-set in between would take the example for one that the swap left eligible.
+The note is the last effect but the erasing of texts, after record and swap, and that order is what a receipt stands on.
+A worker that may have read the example as eligible read the state before the record was written. After the swap it can
+publish no more without looking at the records again, since ``eligibility_version`` is not what it was and never will
+be. So whatever can still be published with the example was published before the swap, and the reconciler, which reads
+the state after it found the note, sees it. With the swap before the record, a worker that froze its set in between
+would take the example for one that the swap left eligible.
 """
 
 from __future__ import annotations

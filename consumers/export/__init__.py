@@ -1,1 +1,1 @@
-"""The tenant owns the weights: it gets them, with their manifest and the list of examples."""
+"""Exports adapters to the tenants that own them, with manifest and list of examples."""

@@ -1,4 +1,4 @@
-"""Wiring of the export consumer."""
+"""Wires the export consumer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Export: copy an adapter, its manifest and the list of its examples to the tenant's ``exports/<id>/``."""
+"""Exports an adapter: copies it, its manifest and the list of its examples to the tenant's ``exports/<id>/``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the export consumer."""
+"""Defines the settings of the export consumer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wiring of the knowledge consumer."""
+"""Wires the knowledge consumer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the knowledge consumer."""
+"""Defines the settings of the knowledge consumer."""
 
 from __future__ import annotations
 

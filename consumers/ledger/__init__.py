@@ -1,1 +1,1 @@
-"""What each tenant used, and the audit logs: what was decided and done, in the order in which it was seen."""
+"""Records what each tenant used, and writes the audit logs: decisions and effects in the order of their arrival."""

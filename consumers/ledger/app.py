@@ -1,4 +1,4 @@
-"""Wiring of the ledger."""
+"""Wires the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every decision and effect becomes an entry of its tenant's audit log, also when the tenant is purged.
+"""Enters every decision and effect into its tenant's audit log, also after the tenant is purged.
 
 The log lies outside the tenant's prefix and holds no content, so it is written after the fence too: what the purge did
 must be in it, and what came too late and was refused. Nothing of a tenant is created by that.

@@ -1,4 +1,4 @@
-"""What the audit log says about an event: every field of every audited type has its treatment here, or is left out.
+"""Selects what an event tells the audit log: each field of each audited type is treated here, or left out.
 
 A field that nobody declared is never entered: it might be content. A test asks for a treatment of each.
 """

@@ -1,4 +1,4 @@
-"""Usage: every event counts once, however late and often it comes, so that adding up twice is impossible."""
+"""Counts usage idempotently: each event once, however late and often it is delivered."""
 
 from __future__ import annotations
 

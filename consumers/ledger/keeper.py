@@ -1,4 +1,4 @@
-"""Work on the audit logs beside the events: signing what is not signed yet, and forgetting which event an entry was."""
+"""Signs audit logs that have unsigned entries, and expires the claims that make their entries idempotent."""
 
 from __future__ import annotations
 

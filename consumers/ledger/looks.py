@@ -1,4 +1,4 @@
-"""Looks at tenants that something was entered of: what a look must not lose, and whom it may not stop at."""
+"""Visits tenants with new entries: retries one that failed, which holds up no other, and drops fenced ones."""
 
 from __future__ import annotations
 

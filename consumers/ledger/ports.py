@@ -1,4 +1,4 @@
-"""What the ledger acts through."""
+"""Declares what the ledger acts through."""
 
 from __future__ import annotations
 

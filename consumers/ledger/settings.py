@@ -1,4 +1,4 @@
-"""Settings of the ledger consumer."""
+"""Defines the settings of the ledger consumer."""
 
 from __future__ import annotations
 

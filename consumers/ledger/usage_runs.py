@@ -1,4 +1,4 @@
-"""Runs of usage: state and key read once, the sums of a day changed by one swap, other usage written side by side."""
+"""Records usage in batches: reads state and key once, adds up a day by one swap, writes the rest side by side."""
 
 from __future__ import annotations
 

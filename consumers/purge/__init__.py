@@ -1,1 +1,1 @@
-"""Churn and purge: fence, shred, evict, delete, verify, certify. Every step is idempotent; anybody may take it."""
+"""Purges tenants: fence, shred, evict, delete, verify, certify. Every step is idempotent; any process may take it."""

@@ -1,4 +1,4 @@
-"""Wiring of the purge consumer."""
+"""Wires the purge consumer."""
 
 from __future__ import annotations
 

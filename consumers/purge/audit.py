@@ -1,4 +1,4 @@
-"""The steps of a purge in the tenant's audit log: those that no event tells."""
+"""Audits the steps of a purge that publish no event."""
 
 from __future__ import annotations
 

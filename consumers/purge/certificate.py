@@ -1,4 +1,4 @@
-"""The certificate of destruction: what was destroyed, how, how that was verified, and what is kept."""
+"""Builds the certificate of destruction: what was destroyed, how, how that was verified, and what is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting what a purge removes, once for good: each batch is counted in the purge's record before it is removed.
+"""Counts deletions idempotently: each batch is counted in the purge's record before it is deleted.
 
 The record names the key up to which everything is counted. Whoever goes on after a crash, and whoever sweeps at the
 same time, finds what is left of those keys and does not count it again.

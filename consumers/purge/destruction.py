@@ -1,4 +1,4 @@
-"""Counting, emptying and listing a tenant's stores. What a store keeps back is said, not raised."""
+"""Counts, empties and lists a tenant's stores. Reports what a store refuses to delete instead of raising."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The purge's driver: takes each purge as far as it can go now. Any process may, at any time, again and again.
+"""Reconciles purges: advances each as far as it can go now. Any process may, at any time, again and again.
 
 What a step did is found out by doing it again: a second sweep of an empty prefix removes nothing, a second
 destruction finds no key, a second certificate is the first one. What must outlast a step's own effect (the counts,

@@ -1,4 +1,4 @@
-"""The fence: one swap after which the tenant's state refuses every writer, for ever."""
+"""Fences a tenant: one swap after which its state refuses every writer, for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The events of a purge. What takes longer than a handler may is done by the driver, which these wake."""
+"""Handles the events of a purge: records each and wakes the reconciler, since the work exceeds a handler's timeout."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PurgePorts:
 async def on_tenant_churned(event: Event[TenantChurned], ports: PurgePorts) -> Outcome:
     """The contract ended: open the purge, then command it.
 
-    The record is first. From then on the deletion SLA's clock runs, the watchdog sees it, and the driver carries it
+    The record is first. From then on the deletion SLA's clock runs, the watchdog sees it, and the reconciler carries it
     out, whatever becomes of the command.
     """
     data = event.data
@@ -53,7 +53,7 @@ async def on_tenant_churned(event: Event[TenantChurned], ports: PurgePorts) -> O
 async def on_purge_requested(event: Event[PurgeRequested], ports: PurgePorts) -> Outcome:
     """Write the purge down and fence the tenant. From the swap on nothing can create data for it.
 
-    The effect is the purge that is opened: the driver may have been the one that fenced for it.
+    The effect is the purge that is opened: the reconciler may have been the one that fenced for it.
     """
     driver = ports.driver
     is_new = await record_request(event, ports.tenancy, driver.records)

@@ -1,4 +1,4 @@
-"""The right of export: before anything is destroyed the tenant's adapter is put out for it, sealed, for some days.
+"""Offers the tenant its adapter, as a sealed export, and waits some days for the pickup before anything is destroyed.
 
 The fence refuses every other writer, so the purge writes the export itself. The tenant's days count from when it can
 take the export, whatever held that up. A deadline ends the wait, not a person: a tenant that does not take its adapter

@@ -1,4 +1,4 @@
-"""A tenant's state, where there is none, from the event that says that it was onboarded.
+"""Creates a missing tenant's state from the event that says that the tenant was onboarded.
 
 Onboarding makes keys and state before it publishes, so that in the installation where it happened there is nothing to
 do. In an empty one, into which a history is replayed, this event is where the tenant begins. It is handled here, in

@@ -1,4 +1,4 @@
-"""The bounds of a purge, as one value. The deletion SLA is not among them: it is the tenant's."""
+"""Defines the bounds of a purge as one value. The deletion SLA is not among them: it is the tenant's."""
 
 from __future__ import annotations
 

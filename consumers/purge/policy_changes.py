@@ -1,4 +1,4 @@
-"""Takes a tenant's policy over from the event that changed it.
+"""Applies a changed policy of a tenant from its event.
 
 The command swaps the state before it publishes, so that where it was given there is nothing to do. The event matters
 where a history is replayed into an empty installation, and where another system keeps the contracts. It is handled in

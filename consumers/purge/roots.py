@@ -1,4 +1,4 @@
-"""The places in the bucket that hold the registry's swept stores, each listed and emptied as one."""
+"""Lists the sweep targets: the prefixes of the registry's swept stores, each listed and emptied as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the purge consumer."""
+"""Defines the settings of the purge consumer."""
 
 from __future__ import annotations
 

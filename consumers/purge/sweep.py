@@ -1,4 +1,4 @@
-"""Removing every version, delete marker and open upload under a prefix, in constant memory.
+"""Deletes every version, delete marker and open upload under a prefix, in constant memory.
 
 A plain DELETE on a versioned bucket adds a marker and deletes nothing; a listing of current objects then says that
 the prefix is empty. Only versions count here.

@@ -1,4 +1,4 @@
-"""Why a purge stands still for now."""
+"""Defines the error by which a purge waits."""
 
 from __future__ import annotations
 

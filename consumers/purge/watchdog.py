@@ -1,4 +1,4 @@
-"""The watchdog of the deletion SLAs: says when one is at risk or over, and drives what stands still.
+"""Watches the deletion SLAs: warns when one is at risk or over, and reconciles purges that stand still.
 
 It keeps nothing: what it has said stands in each purge's record, and a warning has the same id however often it is
 published. The numbers that it shows name no tenant and no purge.
@@ -83,7 +83,7 @@ class Watchdog:
                     await self._warn(record)
             except Exception as error:
                 logger.error("purge not watched", extra={"purge_id": record.purge_id, "error": error_location(error)})
-        # What cannot be read is counted here and said in the log by the driver.
+        # What cannot be read is counted here and said in the log by the reconciler.
         unreadable = sum(len(one.unreadable) for one in found)
         not_opened = sum(one.is_not_opened for one in found)
         overview = self._counted(seen)

@@ -1,1 +1,1 @@
-"""Acknowledgement, retry, dead letters, tolerant parsing, outcomes, liveness, traces and metrics: once, for all."""
+"""Runs consumers: acknowledgement, retry, dead letters, parsing, outcomes, liveness, traces, metrics: once, for all."""

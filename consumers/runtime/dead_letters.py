@@ -1,4 +1,4 @@
-"""Dead letters: a message that cannot be handled goes to ``<topic>.dlq`` with its reason, and nothing is lost."""
+"""Dead-letters messages: one that cannot be handled goes to ``<topic>.dlq`` with its reason, and nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a record to an outcome: decode, find the handler, retry what may pass, refuse what may not."""
+"""Dispatches a record: decodes it, finds its handler, retries transient errors, and returns the outcome."""
 
 from __future__ import annotations
 

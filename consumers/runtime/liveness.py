@@ -1,4 +1,4 @@
-"""Liveness that means progress: not that Kafka answers, but that this consumer gets on with its messages."""
+"""Reports liveness as progress: not that Kafka answers, but that this consumer gets through its backlog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells what a record is by itself: its partition, its lane, its event.
+"""Parses a record's partition, lane and event, without any other record.
 
 No parser of the framework's looks at a record: on a header that is no UTF-8 FastStream's raises, and then the message
 is neither acknowledged nor sought back, and the next commit passes it (reference/kafka.md 1.2). It also obeys

@@ -1,4 +1,4 @@
-"""What a message is passed over for, and whose failure that is."""
+"""Names why a message is dead-lettered, and whether we or its sender are at fault."""
 
 from __future__ import annotations
 

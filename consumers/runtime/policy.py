@@ -1,4 +1,4 @@
-"""How a consumer handles events: bounds and budgets, as one value."""
+"""Defines how a consumer handles events: timeouts, retries and budgets, as one value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that must happen: sent to the back of their topic while they fail, for the one reader that failed on them.
+"""Requeues events that must happen: a failing one goes to the back of its topic, for the one reader that failed on it.
 
 Every group of a topic reads what is sent back to it. Where several fail on one event, as all replicas do by a defect of
 the release, each copy would make a copy of every one of them, and each holds a partition until patience is over. So a

@@ -1,4 +1,4 @@
-"""Handlers that may take several like events of one tenant at once: a run."""
+"""Declares handlers that may take a batch of like events of one tenant at once: a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One consumer service: a FastStream broker with one subscriber, and the health routes around it."""
+"""Runs one consumer service: a FastStream broker with one subscriber, and the health routes around it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that every consumer shares."""
+"""Defines the settings that every consumer shares."""
 
 from __future__ import annotations
 

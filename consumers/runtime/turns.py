@@ -1,4 +1,4 @@
-"""Lets many be at work side by side, or one alone."""
+"""Provides a shared-exclusive lock: many holders side by side, or one alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wiring of the training consumer: intake, runner and reconciler in one process, workers in their own."""
+"""Wires the training consumer: intake, runner and reconciler in one process, workers in their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the audit log says about a frozen training set. No event does: it exists only inside an attempt."""
+"""Builds the audit record of a frozen training set. No event tells of it: the set exists only inside an attempt."""
 
 from __future__ import annotations
 

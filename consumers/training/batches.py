@@ -1,4 +1,4 @@
-"""Which examples are held out and in which batches the others are seen. Both depend on ids and the seed alone."""
+"""Splits off held-out examples and batches the others. Both depend on ids and the seed alone."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The training set: exactly the tenant's approved, consented examples, frozen in an order that does not depend on
-when they arrived."""
+"""Freezes the training set: exactly the tenant's approved, consented examples, in an order independent of arrival."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intake: a training command is made durable and acknowledged. Nothing is trained here.
+"""Accepts training commands: makes each durable and acknowledges it. Nothing is trained here.
 
 aiokafka revokes every partition at each rebalance and runs an unacknowledged event again; a handler that trained
 would train several times. So the job's state is in the object store, and no Kafka offset has to remember it.

@@ -1,4 +1,4 @@
-"""The loss of a batch: mean NLL over answer tokens, with the output layer run on those positions only."""
+"""Computes the loss of a batch: mean NLL over answer tokens, with the output layer run on those positions only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processor that a run uses and the arithmetic it does there. Both are part of the run's record.
+"""Selects the processor of a run and its arithmetic. Both are part of the run's record.
 
 torch is imported by what computes: who reads a record does without.
 """

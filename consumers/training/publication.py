@@ -1,4 +1,4 @@
-"""From staged files to a published adapter: one swap of the tenant's state decides, everything after it is derived.
+"""Publishes a staged adapter: one swap of the tenant's state decides, everything after it is derived.
 
 The swap requires the fence that the worker was given and that no eligibility was taken away since the set was
 frozen. After it, moving the files out of staging and announcing them is work that anybody can finish.

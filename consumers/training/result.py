@@ -1,4 +1,4 @@
-"""What a training run reports: at each step, and at its end."""
+"""Defines what a training run reports: at each step, and at its end."""
 
 from __future__ import annotations
 

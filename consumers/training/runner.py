@@ -1,4 +1,4 @@
-"""The runner and reconciler: starts workers for runs that wait, finishes what a crash left half done.
+"""Starts workers for queued runs, and finishes what a crash left half done.
 
 Which workers run is the launcher's to find, at each look. Two runners are no harm: a second worker finds the lease held
 and leaves.

@@ -1,4 +1,4 @@
-"""Scratch folders, which hold an adapter in clear: gone when their user ends, in whatever way that is.
+"""Provides scratch folders, which hold an adapter in clear: removed when their user ends, also by a crash.
 
 A user that ends in good order removes its folder. One that is killed cannot, so it holds a lock on the folder, which
 the kernel drops with the process; a folder that nobody holds is removed by the next look of a runner on this disk.

@@ -1,4 +1,4 @@
-"""Settings of the training consumer, of its worker, and of a second training."""
+"""Defines the settings of the training consumer, of its worker, and of a second training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs that ended left in staging: weights that nobody publishes, made of examples that may be withdrawn since."""
+"""Erases what finished runs left in staging: unpublished weights, made of examples that may be withdrawn since."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker's port to what trains: torch in production, a stand-in in unit tests."""
+"""Declares the worker's port to what trains: torch in production, a stand-in in unit tests."""
 
 from __future__ import annotations
 

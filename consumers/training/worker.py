@@ -1,4 +1,4 @@
-"""One attempt at one training run, in a process of its own.
+"""Runs one attempt at one training run, in a process of its own.
 
 It holds a lease with a fencing number, writes only to ``staging/<run>/<fence>/``, and publishes by one swap of the
 tenant's state. Killed anywhere, it leaves nothing that another attempt could not do again; asked to end, it gives the

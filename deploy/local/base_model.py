@@ -1,4 +1,4 @@
-"""Which folder holds the base model of this stack."""
+"""Finds the folder that holds the base model of this stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded bus and object store: in memory, from wheels, with no JVM and no container."""
+"""Starts the embedded bus and object store: in memory, from wheels, with no JVM and no container."""
 
 from __future__ import annotations
 

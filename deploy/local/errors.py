@@ -1,4 +1,4 @@
-"""What can go wrong while the local stack starts or stops. Each message is one line that says what to do."""
+"""Defines what can go wrong while the local stack starts or stops. Each message is one line that says what to do."""
 
 from __future__ import annotations
 

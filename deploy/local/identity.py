@@ -1,4 +1,4 @@
-"""Naming a process so that a recycled pid is never taken for it. Linux only (``/proc``, pidfd)."""
+"""Identifies a process so that a recycled pid is never taken for it. Linux only (``/proc``, pidfd)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether this machine can run Apache Kafka: its Java, by version."""
+"""Checks whether this machine can run Apache Kafka: its Java, by version."""
 
 from __future__ import annotations
 

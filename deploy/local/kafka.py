@@ -1,4 +1,4 @@
-"""Real Apache Kafka (KRaft) on this machine from Maven's jars: one broker, or three that survive the loss of one."""
+"""Runs Apache Kafka (KRaft) on this machine from Maven's jars: one broker, or three that survive the loss of one."""
 
 from __future__ import annotations
 

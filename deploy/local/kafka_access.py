@@ -1,4 +1,4 @@
-"""TLS, passwords and an authorizer for the local Apache Kafka: what a production cluster has, made in one folder.
+"""Sets up TLS, passwords and an authorizer for the local Apache Kafka, as in production, in one folder.
 
 Clients log in by SCRAM-SHA-512 over TLS, and know the brokers by an authority of their own. Who has no right may do
 nothing; the super user and the brokers need none. Passwords are also arguments of ``kafka-storage``: this is for tests

@@ -1,4 +1,4 @@
-"""``server.properties`` of one local broker, which is also a KRaft controller, and how its storage is formatted."""
+"""Builds ``server.properties`` of one local broker, also a KRaft controller, and the arguments that format its disk."""
 
 from __future__ import annotations
 

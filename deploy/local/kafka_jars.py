@@ -1,4 +1,4 @@
-"""Apache Kafka's jars, fetched once by Maven: ``python -m deploy.local.kafka_jars CACHE_DIR`` prints their folder."""
+"""Fetches Apache Kafka's jars once by Maven: ``python -m deploy.local.kafka_jars CACHE_DIR`` prints their folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local stack's master key and its review page's source key, each made once as a file for its owner only."""
+"""Creates the local stack's master key and its review page's source key, each once, as a file for its owner only."""
 
 from __future__ import annotations
 

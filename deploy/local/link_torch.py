@@ -1,4 +1,4 @@
-"""Use the CPU build of torch that this Python already has: ``python link_torch.py SITE_PACKAGES torch.txt``
+"""Links the CPU build of torch that this Python already has: ``python link_torch.py SITE_PACKAGES torch.txt``
 
 Run by the Python that the environment is made from, before anything is installed there. Links torch's files into
 SITE_PACKAGES, where pip finds the requirement satisfied, and prints what it linked. Links nothing when there is no

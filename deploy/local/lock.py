@@ -1,4 +1,4 @@
-"""Write ``requirements/*.txt`` from the environment that runs this: ``python -m deploy.local.lock``.
+"""Writes ``requirements/*.txt`` from the environment that runs this: ``python -m deploy.local.lock``.
 
 pyproject.toml says what the project needs; the pins are the versions that are installed here, of everything those
 needs reach. To move a version: install it, run the tests, run this. What torch alone brings (CUDA libraries) is

@@ -1,4 +1,4 @@
-"""The embedded object store: moto's S3 and KMS in a process of its own, in memory.
+"""Serves the embedded object store: moto's S3 and KMS in a process of its own, in memory.
 
 ``python -m deploy.local.object_store --port N``
 """

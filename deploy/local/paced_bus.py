@@ -1,4 +1,4 @@
-"""A proxy in front of the embedded bus that waits where Kafka waits, and paces what it answers to a Fetch.
+"""Proxies the embedded bus: waits where Kafka waits, and paces what it answers to a Fetch.
 
 The embedded bus answers a Fetch at once also when there is nothing to fetch: it does not wait ``max_wait_ms`` as
 Kafka does. Each idle consumer then asks some five hundred times a second, and seven of them take both cores from the

@@ -1,4 +1,4 @@
-"""Child processes: start, wait until ready, stop by handle. Nothing is ever looked up or killed by name."""
+"""Starts child processes, waits until they are ready, stops them by handle. None is looked up or killed by name."""
 
 from __future__ import annotations
 

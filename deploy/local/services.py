@@ -1,4 +1,4 @@
-"""Our own services in the local stack: which modules run, and how each is told where everything is."""
+"""Defines our services in the local stack: which modules run, and how each is told where everything is."""
 
 from __future__ import annotations
 

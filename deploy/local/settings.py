@@ -1,4 +1,4 @@
-"""Settings of the local stack. The one place of ``deploy.local`` that reads the environment."""
+"""Defines the settings of the local stack. The one place of ``deploy.local`` that reads the environment."""
 
 from __future__ import annotations
 

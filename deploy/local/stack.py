@@ -1,4 +1,4 @@
-"""The local stack: a bus, an object store and our services as processes of this machine, described in one file."""
+"""Starts and stops the local stack: bus, object store and services as local processes, described in one file."""
 
 from __future__ import annotations
 

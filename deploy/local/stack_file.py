@@ -1,4 +1,4 @@
-"""``.sano/stack.json``: where everything of the local stack is, and what runs."""
+"""Reads and writes ``.sano/stack.json``: where everything of the local stack is, and what runs."""
 
 from __future__ import annotations
 

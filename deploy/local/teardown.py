@@ -1,4 +1,4 @@
-"""Ending everything that belongs to a stack, whoever started it."""
+"""Stops everything that belongs to a stack, whoever started it."""
 
 from __future__ import annotations
 

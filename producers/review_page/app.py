@@ -1,4 +1,4 @@
-"""Wiring of the review page: ``python -m producers.review_page.app``."""
+"""Wires the review page: ``python -m producers.review_page.app``."""
 
 from __future__ import annotations
 

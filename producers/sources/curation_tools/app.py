@@ -1,4 +1,4 @@
-"""Wiring of the curation tools' source: ``python -m producers.sources.curation_tools.app``."""
+"""Wires the curation tools' source: ``python -m producers.sources.curation_tools.app``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wiring of the FHIR source: ``python -m producers.sources.fhir.app``."""
+"""Wires the FHIR source: ``python -m producers.sources.fhir.app``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wiring of the HL7 v2 source: ``python -m producers.sources.mllp.app``."""
+"""Wires the HL7 v2 source: ``python -m producers.sources.mllp.app``."""
 
 from __future__ import annotations
 
