@@ -57,6 +57,16 @@ from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.service.background_server import Beside, run_server
 from tenancy.service.health import health_app
 from tenancy.service.loops import entered_on, own_loop
+from tenancy.service.metrics import (
+    ADAPTER_LOAD,
+    ADAPTERS_UNPINNED,
+    ENGINE_RESTARTS,
+    FEEDBACK,
+    REQUEST_WAIT,
+    REQUESTS,
+    REQUESTS_ENDING_ENGINE,
+    UNAUDITED_LOADS,
+)
 from tenancy.service.periodic import Periodic
 from tenancy.service.telemetry import Telemetry, configure_logging, configure_telemetry
 from tenancy.state.spent import Spent
@@ -133,28 +143,16 @@ class Replica:
         self.telemetry = telemetry
         self.keys = process_keys(settings, Purpose.RECEIPT)
         self.signatures = Signatures.of(settings)
-        requests = telemetry.meter.create_counter("sano_requests", description="answered requests by route")
-        self.loads = telemetry.meter.create_histogram(
-            "sano_adapter_load_seconds", unit="s", description="from the object store into the engine"
-        )
-        self.waited = telemetry.meter.create_histogram(
-            "sano_request_wait_seconds", unit="s", description="from a request to its turn at the engine"
-        )
-        self.unaudited = telemetry.meter.create_counter(
-            "sano_unaudited_loads", description="loads of adapters that the audit log does not know"
-        )
-        self.unpinned = telemetry.meter.create_counter(
-            "sano_adapters_unpinned", description="tenants whose adapter found no free pin"
-        )
-        self.api = Api(Credentials(TokenVerifier(self.keys.trust)), requests, settings.max_tenant_requests)
-        self.rated = telemetry.meter.create_counter("sano_feedback", description="answers that were rated")
-        self.restarts = telemetry.meter.create_counter(
-            "sano_engine_restarts", description="engines started after one had died or hung"
-        )
-        self.endangering = telemetry.meter.create_counter(
-            "sano_requests_ending_engine",
-            description="refused requests that were in flight when the engine ended, twice",
-        )
+        meter = telemetry.meter
+        self.loads = ADAPTER_LOAD.of(meter)
+        self.waited = REQUEST_WAIT.of(meter)
+        self.unaudited = UNAUDITED_LOADS.of(meter)
+        self.unpinned = ADAPTERS_UNPINNED.of(meter)
+        self.rated = FEEDBACK.of(meter)
+        self.restarts = ENGINE_RESTARTS.of(meter)
+        self.endangering = REQUESTS_ENDING_ENGINE.of(meter)
+        credentials = Credentials(TokenVerifier(self.keys.trust))
+        self.api = Api(credentials, REQUESTS.of(meter), settings.max_tenant_requests)
         self.engine: SupervisedEngine | None = None
         self.consumer: Consumer | None = None
         self.lease: ReplicaLease | None = None

@@ -8,6 +8,14 @@ from dataclasses import dataclass
 from opentelemetry import metrics
 
 from schemas.bus.events import UsageRecorded
+from tenancy.service.metrics import (
+    BUDGETS_REACHED,
+    CANARIES_ENDED,
+    USAGE_BYTE_DAYS,
+    USAGE_RETRIEVALS,
+    USAGE_TIME,
+    USAGE_TOKENS,
+)
 from tenancy.service.telemetry import SCOPE
 
 TOKENS = ("prompt", "cached", "completion", "training", "embedding")
@@ -28,12 +36,12 @@ class UsageCounters:
     @classmethod
     def of(cls, meter: metrics.Meter) -> UsageCounters:
         return cls(
-            meter.create_counter("sano_usage_tokens", description="tokens that tenants used, by kind and source"),
-            meter.create_counter("sano_usage_seconds", unit="s", description="time that tenants used, by kind"),
-            meter.create_counter("sano_usage_retrievals", description="questions to tenants' documents"),
-            meter.create_counter("sano_usage_byte_days", description="bytes stored times days, by area"),
-            meter.create_counter("sano_budgets_reached", description="budgets of which a share was used up"),
-            meter.create_counter("sano_canaries_ended", description="canaries that were ended by their metrics"),
+            USAGE_TOKENS.of(meter),
+            USAGE_TIME.of(meter),
+            USAGE_RETRIEVALS.of(meter),
+            USAGE_BYTE_DAYS.of(meter),
+            BUDGETS_REACHED.of(meter),
+            CANARIES_ENDED.of(meter),
         )
 
     def count(self, entered: Iterable[UsageRecorded]) -> None:

@@ -22,6 +22,7 @@ from schemas.objects.purges import PurgeRecord, PurgeStep, SlaWarning
 from tenancy.lifecycle.open_purges import open_purges
 from tenancy.platform.concurrency import gathered
 from tenancy.platform.tracing import continued
+from tenancy.service.metrics import PURGE_REMAINING, PURGES_FLAGGED, PURGES_OPEN, TENANTS_NOT_FENCED
 from tenancy.service.telemetry import SCOPE, error_location
 
 logger = logging.getLogger(f"{SCOPE}.purge")
@@ -138,23 +139,13 @@ class Watchdog:
             }
             return [Observation(count, {"flag": flag}) for flag, count in flagged.items()]
 
-        meter.create_observable_gauge(
-            "sano_purge_remaining_seconds",
-            [remaining],
-            unit="s",
-            description="left of the deletion SLA that ends first; negative once it has passed",
-        )
-
         def not_fenced(_: CallbackOptions) -> Iterable[Observation]:
             return (Observation(self.overview.not_fenced),)
 
-        meter.create_observable_gauge(
-            "sano_tenants_not_fenced",
-            [not_fenced],
-            description="tenants that are active although a purge was asked for",
-        )
-        meter.create_observable_gauge("sano_purges_open", [steps], description="open purges by step")
-        meter.create_observable_gauge("sano_purges_flagged", [flags], description="open purges in each side state")
+        PURGE_REMAINING.observe(meter, remaining)
+        PURGES_OPEN.observe(meter, steps)
+        PURGES_FLAGGED.observe(meter, flags)
+        TENANTS_NOT_FENCED.observe(meter, not_fenced)
 
 
 def _event(kind: Kind, purge_id: str) -> EventData:

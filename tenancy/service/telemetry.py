@@ -28,6 +28,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from tenancy.errors import ContentFree
 from tenancy.platform.tracing import continued
+from tenancy.service.metrics import DEAD_LETTERS, EVENTS, HANDLING, REQUEUED, UNSIGNED_EVENTS
 
 SCOPE = "sanolith"
 FRAMES_SHOWN = 6
@@ -142,11 +143,11 @@ def configure_telemetry(service: str, otlp_endpoint: str | None) -> Telemetry:
         service=service,
         registry=registry,
         tracer=traces.get_tracer(SCOPE),
-        events=meter.create_counter("sano_events", description="handled events by type and outcome"),
-        dead_letters=meter.create_counter("sano_dead_letters", description="dead letters by topic and reason"),
-        requeued=meter.create_counter("sano_requeued", description="commands sent to the back of their topic"),
-        unsigned=meter.create_counter("sano_unsigned_events", description="unsigned events that were taken, by type"),
-        handling=meter.create_histogram("sano_handling_seconds", unit="s", description="time to handle an event"),
+        events=EVENTS.of(meter),
+        dead_letters=DEAD_LETTERS.of(meter),
+        requeued=REQUEUED.of(meter),
+        unsigned=UNSIGNED_EVENTS.of(meter),
+        handling=HANDLING.of(meter),
         meter=meter,
         flush=partial(_within, FLUSH_SECONDS, traces.shutdown, meters.shutdown),
     )

@@ -47,7 +47,7 @@ async def answered(stand: Stand, who: TenantId, prompt: str, *, stream: bool = F
 async def loads(stand: Stand) -> int:
     """How many adapters were loaded until now."""
     _, body = await stand.metrics()
-    found = re.search(r"^sano_adapter_load_seconds_count\S* ([\d.]+)", body.decode(), re.MULTILINE)
+    found = re.search(r"^sano_inference_adapter_load_seconds_count\S* ([\d.]+)", body.decode(), re.MULTILINE)
     assert found is not None, "the replica counts its loads"
     return int(float(found[1]))
 

@@ -132,7 +132,7 @@ def test_the_markers_are_found_where_they_have_to_be(life: Life, canary: Canary)
     assert search(canary.opaque, life.messages[tenant])
     by_heart = [hit for hit in search(canary.secret, life.answers[tenant]) if "status 200" in hit.place]
     assert len({hit.place for hit in by_heart}) >= 3, "the adapter knows its tenant's marker by heart"
-    assert any(b"sano_events" in body for _, body in life.live["metrics"])
+    assert any(b"sano_bus_events" in body for _, body in life.live["metrics"])
     assert any(b"example.approved" in body for _, body in life.live["traces"])
 
 

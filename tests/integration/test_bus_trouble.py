@@ -312,7 +312,7 @@ async def test_health_and_metrics_tell_of_progress(platform: Platform, tenancy: 
             return sum(
                 sample.value
                 for sample in samples
-                if sample.name == "sano_events_total" and handled.items() <= sample.labels.items()
+                if sample.name == "sano_bus_events_total" and handled.items() <= sample.labels.items()
             )
 
         before = await count()

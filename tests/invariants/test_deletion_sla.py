@@ -244,7 +244,7 @@ async def test_the_metrics_of_the_watchdog_name_no_tenant(tmp_path: Path) -> Non
     lines = metrics.shown()
     remaining = next(line for line in lines.splitlines() if line.startswith("sano_purge_remaining_seconds"))
     assert float(remaining.rpartition(" ")[2]) == 26 * DAY * 3600
-    assert "sano_purges_open{" in lines
+    assert "sano_purge_open{" in lines
     assert {step for step in OPEN_STEPS if f'step="{step}"' in lines} == set(OPEN_STEPS)
     flags = {
         line.split('flag="')[1].split('"')[0]: float(line.rpartition(" ")[2])

@@ -146,7 +146,7 @@ async def test_quiet_what_people_wrote_is_nowhere_but_sealed(tmp_path: Path) -> 
     assert world.trainer.trained
     assert {"attempt failed", "handled", "purge step"} <= {json.loads(line)["message"] for line in said.splitlines()}
     assert len(spans) > 10
-    assert "sano_events_total" in metrics
+    assert "sano_bus_events_total" in metrics
     assert len(world.bus.dead) == 3
     assert len(names) > 20
     assert world.errors

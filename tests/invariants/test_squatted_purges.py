@@ -213,7 +213,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 
 def not_fenced(metrics: Metrics) -> float:
-    [line] = [line for line in metrics.shown().splitlines() if line.startswith("sano_tenants_not_fenced{")]
+    [line] = [line for line in metrics.shown().splitlines() if line.startswith("sano_purge_tenants_not_fenced{")]
     return float(line.rpartition(" ")[2])
 
 

@@ -55,7 +55,7 @@ async def test_unreadable_records_are_counted_and_the_others_are_warned_of(tmp_p
     assert world.watchdog.overview.steps == {"fenced": 1}
     assert world.watchdog.overview.unreadable == 2
     shown = {line.rsplit(" ", 1)[0]: line.rsplit(" ", 1)[1] for line in metrics.shown().splitlines()}
-    [flagged] = [value for name, value in shown.items() if "sano_purges_flagged{" in name and "unreadable" in name]
+    [flagged] = [value for name, value in shown.items() if "sano_purge_flagged{" in name and "unreadable" in name]
     assert float(flagged) == 2
 
 

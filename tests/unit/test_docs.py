@@ -30,6 +30,7 @@ from schemas.bus.topics import LIVE_TOPICS
 from schemas.objects.object_keys import TENANT_AREAS
 from schemas.objects.purges import PurgeRecord
 from tenancy.evidence.event_signatures import NOT_BELIEVED
+from tenancy.service import metrics
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -342,14 +343,20 @@ def test_every_error_code_of_the_api_is_documented() -> None:
 
 
 def test_every_metric_is_documented_under_the_name_that_is_scraped() -> None:
-    source = "".join(path.read_text() for part in HOUSE[:5] for path in (ROOT / part).rglob("*.py"))
-    made = {
-        f"{name}_total" if kind == "counter" else name
-        for kind, name in re.findall(
-            r'create_(?:observable_)?(counter|histogram|up_down_counter|gauge)\(\s*"(\w+)"', source
-        )
+    made = [metric for metric in vars(metrics).values() if isinstance(metric, metrics.Metric)]
+    scraped = [f"{one.name}_total" if isinstance(one, metrics.Counter) else one.name for one in made]
+    table = [row[0].strip("`") for row in rows(section(page("docs/operations.md"), "### Metrics"))]
+    assert sorted(scraped) == sorted(table)
+
+
+def test_every_metric_is_defined_in_one_file_under_the_name_of_its_subsystem() -> None:
+    files = (path for part in HOUSE[:5] for path in (ROOT / part).rglob("*.py"))
+    creating = r"\.create_(?:observable_)?(?:counter|histogram|up_down_counter|gauge)\("
+    assert {path.relative_to(ROOT).as_posix() for path in files if re.search(creating, path.read_text())} == {
+        "tenancy/service/metrics.py"
     }
-    assert made == {row[0].strip("`") for row in rows(section(page("docs/operations.md"), "### Metrics"))}
+    made = [metric.name for metric in vars(metrics).values() if isinstance(metric, metrics.Metric)]
+    assert [name for name in made if not name.startswith(tuple(f"sano_{one}_" for one in metrics.SUBSYSTEMS))] == []
 
 
 def test_every_reason_of_a_dead_letter_is_documented() -> None:

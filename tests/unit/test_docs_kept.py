@@ -41,7 +41,7 @@ def test_the_page_on_the_audit_log_says_at_its_top_what_may_be_missing() -> None
     """What the ledger enters comes again until it is entered; what replicas note in memory does not."""
     top = section(page("docs/audit.md"), "## What is recorded").split("| kinds |")[0]
     assert LOADED in ticked(top)
-    assert "sano_unaudited_loads_total" in ticked(top)
+    assert "sano_inference_unaudited_loads_total" in ticked(top)
     assert (AUDIT_SECONDS, WAITING) == (2.0, 1000)
     assert "two seconds" in top
     assert "a thousand" in top

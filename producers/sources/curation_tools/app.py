@@ -29,6 +29,7 @@ from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.redaction.standard import standard_gate
 from tenancy.service.background_server import Beside, run_server
 from tenancy.service.health import health_app
+from tenancy.service.metrics import CURATION_TOOL_RECORDS
 from tenancy.service.telemetry import configure_logging, configure_telemetry
 
 SERVICE = "curation-tools"
@@ -137,9 +138,7 @@ def main() -> None:
     settings = loaded_or_exit(CurationToolSettings)
     configure_logging(SERVICE)
     telemetry = configure_telemetry(SERVICE, settings.otlp_endpoint)
-    counter = telemetry.meter.create_counter(
-        "sano_curation_tool_records", description="what became of a curation tool's records"
-    )
+    counter = CURATION_TOOL_RECORDS.of(telemetry.meter)
     try:
         with refusal_exits():
             source = CurationToolSource.of(settings, counter)

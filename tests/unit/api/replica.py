@@ -41,6 +41,7 @@ from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable
 from tenancy.service.health import health_app
+from tenancy.service.metrics import FEEDBACK, REQUESTS
 from tenancy.service.telemetry import Telemetry
 from tenancy.state.spent import Spent
 from tenancy.storage.master_keys import KeyFileMasterKey
@@ -239,7 +240,7 @@ class Bench:
         meter = MeterProvider(metric_readers=[self.reader]).get_meter("test")
         self.api = Api(
             Credentials(TokenVerifier(OURS.trust, lambda: self.now), lambda: self.now),
-            meter.create_counter("sano_requests"),
+            REQUESTS.of(meter),
             TENANT_REQUESTS,
         )
         self.app = self.api.build(_no_lifespan)
@@ -254,7 +255,7 @@ class Bench:
             self.ids,
             self.views,
             self.turns,
-            meter.create_counter("sano_feedback"),
+            FEEDBACK.of(meter),
             self.meter,
             Spent(self.tenancy.objects, self.tenancy.clock),
         )

@@ -32,6 +32,7 @@ from schemas.objects.state import AdapterState, TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import Refused, SealBroken, StoreUnavailable
+from tenancy.service.metrics import REQUESTS
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import StoredObject
@@ -72,7 +73,7 @@ async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 def application(answers: Any) -> FastAPI:
-    counter = MeterProvider().get_meter("test").create_counter("sano_requests")
+    counter = REQUESTS.of(MeterProvider().get_meter("test"))
     api = Api(Credentials(TokenVerifier(SIGNER.trust, lambda: NOW)), counter, 4)
     api.answers = answers
     return api.build(_no_lifespan)

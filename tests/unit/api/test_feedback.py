@@ -55,7 +55,7 @@ def counted(bench: Bench) -> dict[tuple[str, str, str], int]:
         for resource in (data.resource_metrics if data else ())
         for scope in resource.scope_metrics
         for metric in scope.metrics
-        if metric.name == "sano_feedback"
+        if metric.name == "sano_inference_feedback"
         for point in metric.data.data_points
     ]
     return {(p.attributes["rating"], p.attributes["code"], p.attributes["adapter"]): p.value for p in points}

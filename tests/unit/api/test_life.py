@@ -283,7 +283,7 @@ async def test_a_replica_asks_its_engine_by_itself_and_starts_another_when_that_
         process.engine.may_start.set()
         await process.until(200, READY)
         assert (await bench.post(CHAT, PLAIN)).status_code == 200
-        assert process.counted("sano_engine_restarts") == 1
+        assert process.counted("sano_inference_engine_restarts") == 1
     assert process.seen == ["engine starts", "engine closed"] * 2
 
 
