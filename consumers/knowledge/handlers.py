@@ -49,7 +49,6 @@ class _Draft:
     """The next set, as far as the events of a run have changed it."""
 
     held: KnowledgeSet
-    now: datetime
     documents: dict[str, DocumentEntry] = field(init=False)
     passages: dict[str, list[Passage]] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
@@ -59,7 +58,7 @@ class _Draft:
 
     def enter(self, document_id: str, entry: DocumentEntry) -> None:
         """Have this count from the next set on."""
-        self.documents[document_id] = entry.evolve(generation=self.held.generation + 1, since=self.now)
+        self.documents[document_id] = entry.evolve(generation=self.held.generation + 1)
         self.changed.add(document_id)
 
     def count(self) -> int:
@@ -77,16 +76,16 @@ async def on_documents(
     """Handle the first events of a run of one tenant, as many as one handling has time for, by one swap."""
     work = await ports.tenancy.begin(run[0])
     store, before, following = work.store, work.state.knowledge, _following(work.state, ports)
-    draft = _Draft(await read_set(store, before), work.outbox.clock())
+    draft = _Draft(await read_set(store, before))
     outcomes: list[Outcome] = []
     for event in run:
         if outcomes and draft.count() > RUN_PASSAGES:
             break
-        data = event.data
+        data, told = event.data, (event.id, event.time)
         if isinstance(data, DocumentRemoved):
-            outcomes.append(_removed(data, event.id, draft))
+            outcomes.append(_removed(data, told, draft))
         else:
-            outcomes.append(await _upserted(data, event.id, draft, store, ports.gate))
+            outcomes.append(await _upserted(data, told, draft, store, ports.gate))
     held, state = draft.held, before
     if draft.changed:
         held, tokens = await _next(draft, store, ports)
@@ -113,21 +112,24 @@ def _following(state: TenantState, ports: KnowledgePorts) -> Filling | None:
     return Filling(ports.database, ports.tenancy.states, ports.tenancy.store)
 
 
-def _removed(data: DocumentRemoved, event_id: str, draft: _Draft) -> Outcome:
+def _removed(data: DocumentRemoved, told: tuple[str, datetime], draft: _Draft) -> Outcome:
     entry = draft.documents.get(data.document_id)
     if entry is not None:
         if entry.version > data.version:
             return Outcome.NOOP_STALE
         if entry.status == "removed" and entry.version == data.version:
             return Outcome.NOOP_DUPLICATE
-    draft.enter(data.document_id, DocumentEntry(version=data.version, status="removed", event_id=event_id))
+    event_id, since = told
+    removed = DocumentEntry(version=data.version, status="removed", event_id=event_id, since=since)
+    draft.enter(data.document_id, removed)
     draft.passages.pop(data.document_id, None)
     return Outcome.EFFECT
 
 
 async def _upserted(
-    data: DocumentUpserted, event_id: str, draft: _Draft, store: TenantStore, gate: GateSource
+    data: DocumentUpserted, told: tuple[str, datetime], draft: _Draft, store: TenantStore, gate: GateSource
 ) -> Outcome:
+    event_id, since = told
     entry = draft.documents.get(data.document_id)
     if entry is not None and entry.version >= data.version:
         if entry.event_id != event_id:
@@ -145,6 +147,7 @@ async def _upserted(
         title=content.title,
         commitment=data.content.commitment,
         gate=None if judged is None else f"{judged.gate}/{judged.version}",
+        since=since,
         effective_from=data.effective_from,
         effective_until=data.effective_until,
     )

@@ -64,7 +64,7 @@ class SaidVersion(Contract):
 
 
 class DocumentLineage(Contract):
-    """One document. ``generation`` and ``since``: of the set from which on ``version`` counts, or its removal does."""
+    """One document. ``version`` counts, or its removal does, since its event's time, and from ``generation`` on."""
 
     tenant: TenantName
     document_id: OpaqueId

@@ -46,7 +46,7 @@ class DocumentEntry(Contract):
     passages: Count = 0
     segment: Sha256Hex | None = Field(default=None, description="the one that holds its passages")
     generation: Count = Field(default=0, description="of the set from which on this counts; 0: not kept then")
-    since: Timestamp | None = Field(default=None, description="when that set was made")
+    since: Timestamp | None = Field(default=None, description="time of the event that it counts by")
 
     def is_effective(self, at: datetime) -> bool:
         """Whether it may be cited then."""

@@ -118,7 +118,7 @@ def test_lineage_tells_who_said_each_version_what_counts_since_when_and_what_is_
         4,
         4,
     )
-    assert datetime.fromisoformat(found["since"]) == parts.now
+    assert datetime.fromisoformat(found["since"]) == made.removed("d1", 2).time
     assert (found["segments_opened"], found["in_segments"]) == (1, [])
     assert found["sealed_texts"] == [5], "uploaded, and not taken yet"
     whole = shape(sano(*command, "--json"))
