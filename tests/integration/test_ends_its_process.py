@@ -8,18 +8,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from consumers.runtime.policy import HANDLING
-from deploy.local.embedded import REGION, Credentials
+from deploy.local.embedded import REGION
 from deploy.local.kafka import KafkaCluster
 from deploy.local.key_files import ensure_key
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.processes import ChildProcess, Command, start
+from deploy.local.seaweedfs import SeaweedFS
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
 from producers.operations.topics import apply_topics
@@ -36,6 +37,7 @@ from tenancy.bootstrap import open_tenancy
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import onboarded
+from tests.fixtures.services import new_bucket
 from tests.world.crashing import argv_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -64,9 +66,7 @@ class Stand:
 def stand(
     tmp_path: Path,
     kafka_jars: Path,
-    object_store_endpoint: str,
-    object_store_credentials: Credentials,
-    make_bucket: Callable[[str], str],
+    seaweedfs: SeaweedFS,
 ) -> Iterator[Stand]:
     ensure_key(tmp_path / "master.key")
     ensure_keys(tmp_path)
@@ -75,10 +75,10 @@ def stand(
     with KafkaCluster(kafka_jars, tmp_path / "kafka", config=config) as kafka:
         settings = OperatorSettings(
             kafka_bootstrap_servers=kafka.bootstrap_servers,
-            s3_endpoint_url=object_store_endpoint,
-            s3_bucket=make_bucket(f"ends-{secrets.token_hex(4)}"),
-            aws_access_key_id=object_store_credentials.access_key_id,
-            aws_secret_access_key=object_store_credentials.secret_access_key,
+            s3_endpoint_url=seaweedfs.endpoint_url,
+            s3_bucket=new_bucket(seaweedfs, f"ends-{secrets.token_hex(4)}"),
+            aws_access_key_id=seaweedfs.credentials.access_key_id,
+            aws_secret_access_key=seaweedfs.credentials.secret_access_key,
             master_key_file=tmp_path / "master.key",
             trust_file=tmp_path / TRUST_FILE,
             trust_root_file=tmp_path / ROOT_PUBLIC_FILE,
@@ -88,7 +88,7 @@ def stand(
             **inherited_environment(),
             "PYTHONPATH": str(PROJECT_ROOT),
             "SANO_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-            "SANO_S3_ENDPOINT_URL": object_store_endpoint,
+            "SANO_S3_ENDPOINT_URL": seaweedfs.endpoint_url,
             "SANO_S3_BUCKET": settings.s3_bucket,
             "SANO_MASTER_KEY_FILE": str(tmp_path / "master.key"),
             "SANO_TRUST_FILE": str(tmp_path / TRUST_FILE),
@@ -96,8 +96,8 @@ def stand(
             "SANO_EVENT_KEY": str(key_file(tmp_path, Purpose.EVENT, "curation")),
             "SANO_KAFKA_SESSION_TIMEOUT_MS": "2000",
             "NO_PROXY": LOOPBACK,
-            "AWS_ACCESS_KEY_ID": object_store_credentials.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": object_store_credentials.secret_access_key,
+            "AWS_ACCESS_KEY_ID": seaweedfs.credentials.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": seaweedfs.credentials.secret_access_key,
             "AWS_DEFAULT_REGION": REGION,
         }
         yield Stand(tmp_path, settings, environment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +17,8 @@ from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.service import Consumer
 from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.signatures import Signatures
-from deploy.local.embedded import Credentials
 from deploy.local.key_files import ensure_key
+from deploy.local.seaweedfs import SeaweedFS
 from deploy.local.services import PROJECT_ROOT
 from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement
@@ -61,6 +61,7 @@ from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.otlp_sink import OtlpSink
 from tests.fixtures.platform import Platform, eventually, running
+from tests.fixtures.services import new_bucket
 from tests.fixtures.walled import ALLOW, GROUP, LITERAL, READ, TOPIC, WRITE, Walled, readable, without_acl
 from tests.world.fakes import FakeEngine, FakeFiles
 
@@ -140,9 +141,7 @@ async def test_a_service_does_not_start_without_its_rights_and_one_that_loses_th
 @pytest.fixture(scope="module")
 def walled(
     walled_kafka: Walled,
-    object_store_endpoint: str,
-    object_store_credentials: Credentials,
-    make_bucket: Callable[[str], str],
+    seaweedfs: SeaweedFS,
     telemetry: OtlpSink,
     tiny_base: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -150,8 +149,8 @@ def walled(
     home = tmp_path_factory.mktemp("walled")
     ensure_key(home / "master.key")
     ensure_keys(home)
-    bucket = make_bucket(f"walled-{secrets.token_hex(4)}")
-    arguments = (home, walled_kafka.cluster, object_store_endpoint, object_store_credentials, bucket, home, telemetry)
+    bucket = new_bucket(seaweedfs, f"walled-{secrets.token_hex(4)}")
+    arguments = (home, walled_kafka.cluster, seaweedfs, bucket, home, telemetry)
     with running(*arguments, access=walled_kafka.access, SANO_BASE_MODEL=str(tiny_base)) as held:
         yield held
 

@@ -6,15 +6,15 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consumers.ledger.inventory import Inventory
-from deploy.local.embedded import Credentials
 from deploy.local.kafka import KafkaCluster
+from deploy.local.seaweedfs import SeaweedFS
 from producers.commands import requests
 from producers.commands.onboarding import onboard
 from producers.replay.handling import Handling
@@ -38,6 +38,7 @@ from tenancy.platform.clock import utc_now
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals
 from tests.fixtures.platform import Platform, eventually, running
+from tests.fixtures.services import new_bucket
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -199,23 +200,20 @@ async def test_an_offset_of_a_live_group_is_never_moved_back(
 @pytest.fixture
 def empty(
     kafka_jars: Path,
-    object_store_endpoint: str,
-    object_store_credentials: Credentials,
-    make_bucket: Callable[[str], str],
+    seaweedfs: SeaweedFS,
     platform: Platform,
     tiny_base: Path,
     tmp_path: Path,
 ) -> Iterator[Platform]:
     """Another cluster, another bucket, consumers that have seen nothing; the same keys."""
     config = {"group.min.session.timeout.ms": "1000"}
-    bucket = make_bucket(f"empty-{secrets.token_hex(4)}")
+    bucket = new_bucket(seaweedfs, f"empty-{secrets.token_hex(4)}")
     with (
         KafkaCluster(kafka_jars, tmp_path / "kafka", config=config) as kafka,
         running(
             tmp_path / "home",
             kafka,
-            object_store_endpoint,
-            object_store_credentials,
+            seaweedfs,
             bucket,
             platform.home,
             platform.telemetry,
