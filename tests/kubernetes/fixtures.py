@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.errors import ProgramFetchFailed, ToolMissing
+from deploy.local.errors import ProgramFetchFailed
 from deploy.local.settings import LocalSettings
 from tests.kubernetes.chart import Chart
 from tests.kubernetes.program import control_plane_program
@@ -17,7 +17,7 @@ def kubernetes_program() -> Path:
     """Skips only where it cannot be built."""
     try:
         return control_plane_program(LocalSettings().cache_dir)
-    except (ToolMissing, ProgramFetchFailed) as lacking:
+    except ProgramFetchFailed as lacking:
         pytest.skip(str(lacking))
 
 

@@ -1,49 +1,46 @@
 """Builds the one program of the tests that concern Kubernetes, into the set-up cache, once for each set of pins.
 
 ``python -m tests.kubernetes.program`` does that before the tests: five minutes of two cores from nothing. Sources come
-through Go's own module proxy, pinned by their sums. It needs Go 1.26.
+through Go's own module proxy, pinned by their sums; Go itself is a wheel.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from deploy.local.errors import LocalStackError, ProgramFetchFailed, ToolMissing
-from deploy.local.fetched import fetch_once
+from deploy.local.errors import LocalStackError, ProgramFetchFailed
+from deploy.local.fetched import fetch_once, install_wheels
 from deploy.local.settings import LocalSettings, inherited_environment
 
 SOURCE = Path(__file__).with_name("source")
-PINNED = ("go.mod", "go.sum", "main.go")
+GO_PINS = SOURCE / "go-pins.txt"
+PINNED = ("go.mod", "go.sum", "main.go", GO_PINS.name)
 BUILD_SECONDS = 1800
 # Helm and clients ask the server for its version.
 VERSION = {"gitVersion": "v1.36.3", "gitMajor": "1", "gitMinor": "36"}
 
 
 def control_plane_program(cache_dir: Path) -> Path:
-    """The program; built where the cache has none.
-
-    Raises :class:`ToolMissing` without Go, and :class:`ProgramFetchFailed`.
-    """
+    """The program; built where the cache has none. Raises :class:`ProgramFetchFailed`."""
     pins = hashlib.sha256(b"".join((SOURCE / name).read_bytes() for name in PINNED)).hexdigest()[:16]
     return fetch_once(cache_dir / f"control-plane-{pins}", _build) / "control-plane"
 
 
 def _build(target: Path) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise ToolMissing("go", "the Kubernetes control plane of the tests")
     flags = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in VERSION.items())
     target.mkdir()
     # Go's caches are many times as large as the program, and of no use later.
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        install_wheels("Go", GO_PINS, Path(scratch, "go"))
+        go = f"{scratch}/go/go/bin/go"
         folders = {"GOPATH": f"{scratch}/path", "GOCACHE": f"{scratch}/cache", "GOTMPDIR": scratch}
-        environment = {**inherited_environment(), **folders, "GOFLAGS": "-buildvcs=false -modcacherw"}
+        own = {"GOROOT": f"{scratch}/go/go", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false -modcacherw"}
+        environment = {**inherited_environment(), **folders, **own}
         command = [go, "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(target / "control-plane"), "."]
         try:
             done = subprocess.run(
