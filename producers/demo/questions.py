@@ -82,6 +82,7 @@ class HarnessScore:
     score: float
     tokens: tuple[tuple[int, ...], ...]
     same_as_served: int
+    near_ties: int
 
     def same_as(self, other: HarnessScore) -> int:
         """How many answers are the other's, token for token."""
@@ -123,4 +124,6 @@ async def score_with_harness(base: str, jobs: Sequence[HarnessJob], scratch: Pat
 
 def _score(report: dict[str, Any]) -> HarnessScore:
     tokens = tuple(tuple(answer["token_ids"]) for answer in report["answers"])
-    return HarnessScore(float(report["score"]), tokens, int(report.get("same_as_served", 0)))
+    return HarnessScore(
+        float(report["score"]), tokens, int(report.get("same_as_served", 0)), int(report.get("near_ties", 0))
+    )

@@ -72,6 +72,9 @@ class ExportReport(_Report):
         description="answers that equal, token for token, those that the engine served: not all, since peft and the "
         "engine round differently in bfloat16, and a near tie between two tokens can then flip"
     )
+    near_ties: int = Field(
+        description="answers that part from the served ones at a token that the adapter scores nearly as its own"
+    )
 
 
 class PurgeReport(_Report):

@@ -94,6 +94,9 @@ async def topic(bootstrap: str) -> AsyncIterator[None]:
         await admin.close()
 
 
+OPTIONS = ("asyncapi", "bootstrap", "jwks-url", "thumbprint", "tenant", "source", "key", "kid", "salt-key")
+
+
 async def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
@@ -214,3 +217,12 @@ async def test_what_the_example_programs_publish_is_signed_and_opened_by_the_ten
     assert len({event.id for event, _, _ in found}) == 4
     [withdrawn] = [event.data for event, _, _ in found if isinstance(event.data, events.ExampleWithdrawn)]
     assert (withdrawn.example_id, withdrawn.reason_code) == ("ex-java", "patient-request")
+
+
+def test_a_thumbprint_that_begins_with_a_dash_is_a_value(tmp_path: Path) -> None:
+    options = [word for name in OPTIONS for word in (f"--{name}", "-missing")]
+    told = subprocess.run(
+        [sys.executable, EXAMPLES / "publish.py", *options, tmp_path / "none.json"], capture_output=True, check=False
+    )
+    assert told.returncode == 1
+    assert b"FileNotFoundError" in told.stderr, "it has read its options"

@@ -58,15 +58,21 @@ def test_an_adapter_answers_the_same_alone_and_after_another(folder: Path) -> No
     assert other["answers"] != first["answers"]
 
 
-def test_equal_answers_are_counted_to_the_token(folder: Path) -> None:
+def test_equal_answers_are_counted_to_the_token_and_near_ties_by_themselves(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     [found] = scored(folder, "adapter-1")
     from inference import scoring
 
     scorer = scoring.Scorer(folder / "base")
     texts = [scorer.decode(answer["token_ids"]) for answer in found["answers"]]
     [same] = scored(folder, "adapter-1", served=texts)
-    [different] = scored(folder, "adapter-1", served=[*texts[:2], texts[2] + " or not"])
+    [different] = scored(folder, "adapter-1", served=[*texts[:2], "or not"])
     assert (same["same_as_served"], different["same_as_served"]) == (3, 2)
+    assert (same["near_ties"], different["near_ties"]) == (0, 0), "it scores its own token much higher"
+    monkeypatch.setattr(scoring, "NEAR_TIE", 1e6)
+    [tied] = scored(folder, "adapter-1", served=[*texts[:2], "or not"])
+    assert (tied["same_as_served"], tied["near_ties"]) == (2, 1)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import json
+import sys
 import time
 import uuid
 from datetime import UTC, datetime
@@ -129,12 +130,21 @@ async def publish(bootstrap: str, tenant: str, messages: list[Message]) -> None:
             await producer.send_and_wait(topic, value, key=tenant.encode(), headers=headers)
 
 
+OPTIONS = ("asyncapi", "bootstrap", "jwks-url", "thumbprint", "tenant", "source", "key", "kid", "salt-key")
+
+
+def joined(arguments: list[str]) -> list[str]:
+    """``--name value`` as ``--name=value``: one thumbprint in 64 begins with a dash, and looks like an option."""
+    words = iter(arguments)
+    return [f"{word}={next(words, '')}" if word[2:] in OPTIONS else word for word in words]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for option in ("asyncapi", "bootstrap", "jwks-url", "thumbprint", "tenant", "source", "key", "kid", "salt-key"):
+    for option in OPTIONS:
         parser.add_argument(f"--{option}", required=True)
     parser.add_argument("file")
-    given = parser.parse_args()
+    given = parser.parse_args(joined(sys.argv[1:]))
 
     example = json.loads(Path(given.file).read_text(encoding="utf-8"))
     contract = Contract(Path(given.asyncapi))
