@@ -73,10 +73,7 @@ class Scorer:
 
     def answer(self, questions: Sequence[str], max_new_tokens: int) -> list[list[int]]:
         """Greedy answers to ``questions``, each asked as one user turn: token ids without end-of-turn and padding."""
-        chats = [[{"role": "user", "content": question}] for question in questions]
-        inputs = self._tokenizer.apply_chat_template(
-            chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-        ).to(self._device)
+        inputs = self._prompts(questions)
         with torch.no_grad():
             generated = self._model.generate(
                 **inputs, do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=self._tokenizer.pad_token_id
@@ -90,13 +87,18 @@ class Scorer:
         theirs = [*self._tokenizer(served, add_special_tokens=False)["input_ids"], end]
         pairs = enumerate(zip([*token_ids, end], theirs, strict=False))
         at, (own, other) = next((place, pair) for place, pair in pairs if pair[0] != pair[1])
-        inputs = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        before = torch.cat([inputs["input_ids"], torch.tensor([list(token_ids[:at])], dtype=torch.long)], dim=1)
+        prompt = self._prompts([question])["input_ids"]
+        before = torch.tensor([list(token_ids[:at])], dtype=prompt.dtype, device=self._device)
         with torch.no_grad():
-            logits = self._model(before.to(self._device)).logits[0, -1].float()
+            logits = self._model(torch.cat([prompt, before], dim=1)).logits[0, -1].float()
         return float(logits[own] - logits[other])
+
+    def _prompts(self, questions: Sequence[str]) -> Any:
+        """Each asked as one user turn; padded on the left."""
+        chats = [[{"role": "user", "content": question}] for question in questions]
+        return self._tokenizer.apply_chat_template(
+            chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+        ).to(self._device)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of an answer."""

@@ -21,7 +21,7 @@ from tenancy.tenant_id import TenantId
 
 @dataclass(frozen=True)
 class AdaptersPorts:
-    """What the adapters consumer acts through. A lost wake of the reconciler costs time only."""
+    """Holds the ports of the adapters consumer. A lost wake of the reconciler only costs time."""
 
     tenancy: Tenancy
     verifier: Verifier

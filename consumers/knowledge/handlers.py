@@ -12,7 +12,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from consumers.knowledge.chunks import passages_of
 from consumers.knowledge.embedding import embedded, required
@@ -22,7 +21,7 @@ from schemas.bus.content import ChatMessage, DocumentClaimCheck, DocumentContent
 from schemas.bus.envelope import Event
 from schemas.bus.events import DocumentRemoved, DocumentUpserted, UsageRecorded
 from schemas.bus.outcome import Outcome
-from schemas.bus.redaction import GateVerdict
+from schemas.bus.redaction import GateVerdict, gate_version
 from schemas.objects import object_keys
 from schemas.objects.knowledge import DocumentEntry, KnowledgeSet, SegmentEntry
 from schemas.objects.state import TenantState
@@ -81,11 +80,11 @@ async def on_documents(
     for event in run:
         if outcomes and draft.count() > RUN_PASSAGES:
             break
-        data, told = event.data, (event.id, event.time)
+        data = event.data
         if isinstance(data, DocumentRemoved):
-            outcomes.append(_removed(data, told, draft))
+            outcomes.append(_removed(data, event, draft))
         else:
-            outcomes.append(await _upserted(data, told, draft, store, ports.gate))
+            outcomes.append(await _upserted(data, event, draft, store, ports.gate))
     held, state = draft.held, before
     if draft.changed:
         held, tokens = await _next(draft, store, ports)
@@ -112,27 +111,29 @@ def _following(state: TenantState, ports: KnowledgePorts) -> Filling | None:
     return Filling(ports.database, ports.tenancy.states, ports.tenancy.store)
 
 
-def _removed(data: DocumentRemoved, told: tuple[str, datetime], draft: _Draft) -> Outcome:
+def _removed(data: DocumentRemoved, event: Event[DocumentUpserted | DocumentRemoved], draft: _Draft) -> Outcome:
     entry = draft.documents.get(data.document_id)
     if entry is not None:
         if entry.version > data.version:
             return Outcome.NOOP_STALE
         if entry.status == "removed" and entry.version == data.version:
             return Outcome.NOOP_DUPLICATE
-    event_id, since = told
-    removed = DocumentEntry(version=data.version, status="removed", event_id=event_id, since=since)
+    removed = DocumentEntry(version=data.version, status="removed", event_id=event.id, since=event.time)
     draft.enter(data.document_id, removed)
     draft.passages.pop(data.document_id, None)
     return Outcome.EFFECT
 
 
 async def _upserted(
-    data: DocumentUpserted, told: tuple[str, datetime], draft: _Draft, store: TenantStore, gate: GateSource
+    data: DocumentUpserted,
+    event: Event[DocumentUpserted | DocumentRemoved],
+    draft: _Draft,
+    store: TenantStore,
+    gate: GateSource,
 ) -> Outcome:
-    event_id, since = told
     entry = draft.documents.get(data.document_id)
     if entry is not None and entry.version >= data.version:
-        if entry.event_id != event_id:
+        if entry.event_id != event.id:
             return Outcome.NOOP_STALE
         said = entry.commitment, entry.effective_from, entry.effective_until
         if said != (data.content.commitment, data.effective_from, data.effective_until):
@@ -143,11 +144,11 @@ async def _upserted(
     entry = DocumentEntry(
         version=data.version,
         status="present",
-        event_id=event_id,
+        event_id=event.id,
         title=content.title,
         commitment=data.content.commitment,
-        gate=None if judged is None else f"{judged.gate}/{judged.version}",
-        since=since,
+        gate=judged and gate_version(judged),
+        since=event.time,
         effective_from=data.effective_from,
         effective_until=data.effective_until,
     )

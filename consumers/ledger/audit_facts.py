@@ -13,7 +13,7 @@ from schemas.bus import events
 from schemas.bus.content import Committed, CommittedDocument, CommittedInline
 from schemas.bus.envelope import Event
 from schemas.bus.events import EVENT_TYPES, EventData
-from schemas.bus.redaction import GateVerdict, Redaction
+from schemas.bus.redaction import GateVerdict, Redaction, gate_version
 from schemas.evidence.audit import UNLINKABLE, Actor, AuditEntry
 from tenancy.audit.log import AuditRecord, Facts
 from tenancy.audit.pseudonyms import Named, Pseudonyms
@@ -89,13 +89,9 @@ SPECIAL: Mapping[str, Callable[[Any], tuple[str, str | int]]] = {
     "content": lambda value: ("commitment", cast(Committed | CommittedDocument | CommittedInline, value).commitment),
     "files": lambda value: ("files", len(value)),
     "provenance_ids": lambda value: ("provenances", len(value)),
-    "gate": lambda value: ("gate", _gate(cast(GateVerdict, value))),
-    "redaction": lambda value: ("gate", _gate(cast(Redaction, value))),
+    "gate": lambda value: ("gate", gate_version(cast(GateVerdict, value))),
+    "redaction": lambda value: ("gate", gate_version(cast(Redaction, value))),
 }
-
-
-def _gate(said: GateVerdict | Redaction) -> str:
-    return f"{said.gate}/{said.version}"
 
 
 def needs_pseudonyms(data: EventData) -> bool:

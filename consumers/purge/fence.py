@@ -1,4 +1,4 @@
-"""Fences a tenant: one swap after which its state refuses every writer, for ever."""
+"""Fences a tenant by one swap of its state, which refuses every later writer."""
 
 from __future__ import annotations
 

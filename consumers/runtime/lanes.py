@@ -163,7 +163,7 @@ class LaneScheduler:
         return self._was_full
 
     def is_idle(self) -> bool:
-        """Whether no record waits to be handled, read again or committed."""
+        """Whether every record has been handled and committed."""
         return not (self._memory.records or self.has_left() or self.committable())
 
     def full_partitions(self) -> set[Partition]:

@@ -1,4 +1,4 @@
-"""Bounds retries of an event that keeps failing while store, keys and bus answer; in an outage it retries for ever.
+"""Bounds the retries of an event that fails while store, keys and bus answer. In an outage nothing bounds them.
 
 An event that fails holds its lane, and whatever is behind it there waits, a purge command too. In an outage that is
 right: the event behind would fail as well, and nothing may be dead-lettered for it. While everything answers, the

@@ -140,7 +140,7 @@ class Consumer:
         return self.progress.is_alive() and self._reading.is_running()
 
     async def is_ready(self) -> bool:
-        """Whether the bus answers. Callable on any loop, also while the consumer's own is blocked."""
+        """Whether the bus answers. Any loop may ask, even while the consumer's own is blocked."""
         if self._loop is None or self._loop.is_closed():
             return False
         asked = asyncio.run_coroutine_threadsafe(self._answers(), self._loop)

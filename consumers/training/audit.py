@@ -7,6 +7,7 @@ from datetime import datetime
 from consumers.training.freeze import FrozenSet
 from schemas.base.canonical import sha256_hex
 from schemas.bus.envelope import event_id
+from schemas.bus.redaction import gate_version
 from schemas.evidence.audit import Actor
 from schemas.objects.training import JobRecord
 from schemas.version import VERSION
@@ -33,7 +34,7 @@ def frozen_record(
             "examples": len(frozen.training_set.entries),
             "left_out": len(frozen.left_out),
             "ineligible": len(frozen.ineligible),
-            "gate": f"{gate.gate}/{gate.version}",
+            "gate": gate_version(gate),
             "base_model_digest": base_model_digest,
             "hyperparameters_sha256": sha256_hex(job.hyperparameters.model_dump(mode="json")),
             "seed": job.hyperparameters.seed,

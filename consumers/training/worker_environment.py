@@ -1,15 +1,10 @@
-"""Sets how the compute threads of a worker wait for each other: libgomp reads it from the environment only, at import.
-
-A step has thousands of short barriers. Threads that spin long at one take the core from the thread that they wait for,
-where cores are shared; and where none spins at all, each barrier costs a wake-up. Measured in ``make bench``
-(``training_step``).
-"""
+"""Sets how a worker's compute threads wait, in its environment: see :mod:`tenancy.platform.compute_threads`."""
 
 from __future__ import annotations
 
 import os
 
-THREADS = {"GOMP_SPINCOUNT": "1000"}
+from tenancy.platform.compute_threads import THREADS
 
 
 def worker_environment() -> dict[str, str]:

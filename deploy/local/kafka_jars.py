@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from deploy.local.errors import KafkaDownloadFailed, LocalStackError, ToolMissing
-from deploy.local.fetched import fetch_once
+from deploy.local.fetched import fetch_once, run_fetch
 from deploy.local.java import require_java
 from deploy.local.kafka_classes import archive_classes
 
@@ -38,17 +37,7 @@ def _run_maven(target: Path) -> None:
     if shutil.which("mvn") is None:
         raise ToolMissing("mvn", "fetching Apache Kafka")
     command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
-    try:
-        done = subprocess.run(
-            [*command, f"-DoutputDirectory={target}"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=DOWNLOAD_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise KafkaDownloadFailed(f"no answer within {DOWNLOAD_SECONDS} s") from None
+    done = run_fetch([*command, f"-DoutputDirectory={target}"], DOWNLOAD_SECONDS, KafkaDownloadFailed)
     if done.returncode != 0 or not any(target.glob("kafka_*.jar")):
         errors = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")]
         raise KafkaDownloadFailed(errors[0].removeprefix("[ERROR]").strip() if errors else f"status {done.returncode}")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import psutil
 
 from schemas.models.adapter_files import linear_shapes
+from tenancy.platform.compute_threads import THREADS
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vllm/config/lora.py: MaxLoRARanks
 
@@ -101,9 +102,9 @@ def prepare_environment(config: EngineConfig) -> None:
 
 def _threads() -> dict[str, str]:
     """How an engine computes on a processor, where nothing else is said: with all cores but one, which the server
-    needs, and with threads that soon stop spinning at a barrier, since others use the cores too.
+    needs.
     """
-    return {"OMP_NUM_THREADS": str(max(1, (psutil.cpu_count(logical=False) or 1) - 1)), "GOMP_SPINCOUNT": "1000"}
+    return {**THREADS, "OMP_NUM_THREADS": str(max(1, (psutil.cpu_count(logical=False) or 1) - 1))}
 
 
 def adapted_modules(base_model: Path) -> list[str]:

@@ -57,7 +57,7 @@ class Engine:
         self._serving: Any = None
         self._flights = Flights(self._abort)
         self._adapters: LoadedAdapters | None = None
-        # Noted while their processes live: afterwards nothing tells whose they were.
+        # Noted while they live: afterwards nothing tells whose they were.
         self._processes: set[psutil.Process] = set()
 
     async def start(self) -> None:

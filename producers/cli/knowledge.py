@@ -207,7 +207,7 @@ def lineage(
             "standing": lambda one: one.standing,
             "at": lambda one: one.at,
             "by": lambda one: one.by,
-            "gate": lambda one: one.gate or (f"none, {one.stated_by} states" if one.stated_by else "none"),
+            "gate": lambda one: one.judged_by,
             "entry": lambda one: one.entry,
             "event": lambda one: one.event_id,
         },

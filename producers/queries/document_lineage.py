@@ -62,6 +62,11 @@ class SaidVersion(Contract):
     effective_from: str | None
     effective_until: str | None
 
+    @property
+    def judged_by(self) -> str:
+        """The gate, or who states that no gate was needed."""
+        return self.gate or (f"none, {self.stated_by} states" if self.stated_by else "none")
+
 
 class DocumentLineage(Contract):
     """One document. ``version`` counts, or its removal does, since its event's time, and from ``generation`` on."""

@@ -45,3 +45,8 @@ class GateVerdict(Contract):
     @classmethod
     def of(cls, report: RedactionReport) -> Self:
         return cls(gate=report.gate, version=report.version, verdict=report.verdict)
+
+
+def gate_version(said: GateVerdict | Redaction) -> str:
+    """How records and pages name a gate: ``gate/version``."""
+    return f"{said.gate}/{said.version}"

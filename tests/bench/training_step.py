@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from consumers.training.worker_environment import THREADS
+from tenancy.platform.compute_threads import THREADS
 from tests.bench.frame import Entry, Measured, Options, Result, Side, say
 
 STEPS, QUICK_STEPS = 4, 1

@@ -7,7 +7,7 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from botocore.exceptions import ClientError
 
-from deploy.local.embedded import REGION, Credentials, EmbeddedBus, start_bus
+from deploy.local.embedded import REGION, Credentials, EmbeddedBus, create_bucket, start_bus
 from deploy.local.object_store import OneAtATime
 
 if TYPE_CHECKING:
@@ -84,8 +84,10 @@ async def test_two_members_of_a_group_share_a_topic_and_a_restart_goes_on_where_
 
 
 @pytest.fixture(scope="module")
-def bucket(make_bucket: Callable[[str], str]) -> str:
-    return make_bucket(f"b{uuid4().hex}")
+def bucket(object_store_endpoint: str, object_store_credentials: Credentials) -> str:
+    made = f"b{uuid4().hex}"
+    create_bucket(object_store_endpoint, made, object_store_credentials)
+    return made
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from deploy.local.errors import LocalStackError, ProgramFetchFailed
-from deploy.local.fetched import fetch_once, install_wheels
+from deploy.local.fetched import fetch_once, install_wheels, run_fetch
 from deploy.local.settings import LocalSettings, inherited_environment
 
 SOURCE = Path(__file__).with_name("source")
@@ -42,20 +42,10 @@ def _build(target: Path) -> None:
         own = {"GOROOT": f"{scratch}/go/go", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false -modcacherw"}
         environment = {**inherited_environment(), **folders, **own}
         command = [go, "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(target / "control-plane"), "."]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=SOURCE,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=BUILD_SECONDS,
-                check=False,
-                preexec_fn=lambda: os.nice(10) and None,
-            )
-        except subprocess.TimeoutExpired:
-            raise ProgramFetchFailed("the control plane", f"not built within {BUILD_SECONDS} s") from None
+        failed = partial(ProgramFetchFailed, "the control plane")
+        done = run_fetch(
+            command, BUILD_SECONDS, failed, cwd=SOURCE, env=environment, preexec_fn=lambda: os.nice(10) and None
+        )
     if done.returncode != 0:
         raise ProgramFetchFailed("the control plane", done.stderr.strip().splitlines()[-1])
 

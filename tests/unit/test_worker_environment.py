@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from consumers.training.launching.subprocesses import SubprocessLauncher
-from consumers.training.worker_environment import THREADS
+from tenancy.platform.compute_threads import THREADS
 from tenancy.tenant_id import TenantId
 
 NAME = "GOMP_SPINCOUNT"

@@ -105,4 +105,5 @@ def _why(said: Manifest | None) -> str:
     status = said or {}
     causes = (status.get("details") or {}).get("causes") or []
     fields = sorted({str(cause["field"]) for cause in causes if cause.get("field")})
-    return "".join([f" {status['reason']}"] * bool(status.get("reason")) + [f": {', '.join(fields)}"] * bool(fields))
+    reason = f" {status['reason']}" if status.get("reason") else ""
+    return f"{reason}: {', '.join(fields)}" if fields else reason

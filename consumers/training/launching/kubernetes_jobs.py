@@ -27,7 +27,7 @@ from tenancy.tenant_id import TenantId
 logger = logging.getLogger(f"{SCOPE}.training")
 
 RUN_LABEL = "sanolith.io/run"
-"""Of every Job and its pod: a digest of tenant and run. Labels are seen by many, and the ids are nobody else's."""
+"""Names tenant and run to the launcher alone, by a digest, on every Job and its pod: many people see labels."""
 CONTAINER = "worker"
 """The container that is given the worker's arguments."""
 
