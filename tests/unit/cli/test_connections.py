@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from deploy.local.embedded import REGION, Credentials
+from deploy.local.embedded import REGION, Credentials, create_bucket
 from deploy.local.key_files import ensure_key
 from producers.cli.main import app
 from producers.cli.platform import Platform
@@ -23,7 +22,6 @@ def test_a_command_that_reads_leaves_no_connection_to_the_object_store_open(
     words: str,
     settings: OperatorSettings,
     tmp_path: Path,
-    make_bucket: Callable[[str], str],
     object_store_endpoint: str,
     object_store_credentials: Credentials,
     monkeypatch: pytest.MonkeyPatch,
@@ -31,10 +29,12 @@ def test_a_command_that_reads_leaves_no_connection_to_the_object_store_open(
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     ensure_key(tmp_path / "master.key")
+    bucket = f"closed-{words.replace(' ', '-')}"
+    create_bucket(object_store_endpoint, bucket, object_store_credentials)
     installed = {
         "master_key_file": tmp_path / "master.key",
         "s3_endpoint_url": object_store_endpoint,
-        "s3_bucket": make_bucket(f"closed-{words.replace(' ', '-')}"),
+        "s3_bucket": bucket,
         "aws_access_key_id": object_store_credentials.access_key_id,
         "aws_secret_access_key": SecretStr(object_store_credentials.secret_access_key),
     }
