@@ -1,8 +1,9 @@
 """Traces a tenant's documents: which event said each version and what judged it, which set has it, and what the
 segments of that set hold.
 
-What was said is told by the audit log, and what counts by the published set. What is at rest is looked at: every
-segment is opened, and every sealed text is listed. No title and no text is read out of either.
+What was said is told by the audit log, and what counts by the published set. What is at rest is looked at: segments are
+opened, and every sealed text is listed. No title and no text is read out of either. :func:`document_lineage` reads the
+whole log and every segment; :func:`latest_of_document` only what the set and the numbers of versions lead to.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -27,6 +29,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.knowledge.published import read_segment, read_set
 from tenancy.knowledge.segments import unpacked
+from tenancy.platform.concurrency import gathered
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -35,6 +38,8 @@ Standing = Literal["counts", "over", "refused", "pending"]
 _SAID: dict[str, Said] = {DocumentUpserted.type: "upserted", DocumentRemoved.type: "removed"}
 _Told = tuple[int, bool]
 """A version and whether it was removed: of one version the removal is the later word."""
+LATEST_VERSIONS = 20
+"""Numbers up to the highest known one that are looked up in the audit log, where it is not read whole."""
 
 
 class HeldVersion(Contract):
@@ -144,17 +149,55 @@ async def document_lineage(tenancy: Tenancy, tenant: TenantId, document_id: str)
     """Everything that is known of the document. Raises as :func:`named_set`, and :class:`Refused` for one of which
     nothing is.
     """
-    state, held, store = await named_set(tenancy, tenant)
-    entry = held.documents.get(document_id)
-    names = [name async for name in store.list("knowledge", "documents", document_id)]
-    texts = tuple(sorted(int(name.rpartition("/")[2]) for name in names))
+    known = await _known(tenancy, tenant, document_id)
     entries = entries_of(await read_copy(tenancy, tenant))
-    said = _said(entries, Pseudonyms.derived(store.keys.data_key), tenant, document_id, entry)
-    if entry is None and not texts and not said:
+    return await _lineage(known, known.held.segments, entries)
+
+
+async def latest_of_document(tenancy: Tenancy, tenant: TenantId, document_id: str) -> DocumentLineage:
+    """As :func:`document_lineage`, of the segment that the set names for the document and of the latest
+    :data:`LATEST_VERSIONS` numbers of versions: it costs the same however long the log and large the index. It is not
+    looked for whether an event was refused.
+    """
+    known = await _known(tenancy, tenant, document_id)
+    named = [one for one in known.held.segments if known.entry and one.digest == known.entry.segment]
+    highest = max([*known.texts, *([known.entry.version] if known.entry else [])], default=0)
+    numbers = range(max(1, highest - LATEST_VERSIONS + 1), highest + 1)
+    occurrences = [_event_id(said, tenant, document_id, number) for number in numbers for said in _SAID]
+    found = await gathered(tenancy.audit.entered(tenant, occurrence) for occurrence in occurrences)
+    return await _lineage(known, named, [entry for entry in found if entry is not None])
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the state, the set and the sealed texts say of a document."""
+
+    document_id: str
+    state: KnowledgeState | None
+    held: KnowledgeSet
+    store: TenantStore
+    texts: tuple[int, ...]
+
+    @property
+    def entry(self) -> DocumentEntry | None:
+        return self.held.documents.get(self.document_id)
+
+
+async def _known(tenancy: Tenancy, tenant: TenantId, document_id: str) -> _Known:
+    state, held, store = await named_set(tenancy, tenant)
+    names = [name async for name in store.list("knowledge", "documents", document_id)]
+    return _Known(document_id, state, held, store, tuple(sorted(int(name.rpartition("/")[2]) for name in names)))
+
+
+async def _lineage(known: _Known, segments: Sequence[SegmentEntry], entries: Sequence[AuditEntry]) -> DocumentLineage:
+    """What these segments hold of the document, and these entries say of it, in their order."""
+    document_id, state, entry, store = known.document_id, known.state, known.entry, known.store
+    said = _said(entries, Pseudonyms.derived(store.keys.data_key), store.tenant, document_id, entry)
+    if entry is None and not known.texts and not said:
         raise Refused("unknown-document", "refused: the tenant has no such document; see `sano knowledge list`")
-    found = [one for segment in held.segments for one in await _held(store, segment) if one.document_id == document_id]
+    found = [one for segment in segments for one in await _held(store, segment) if one.document_id == document_id]
     return DocumentLineage(
-        tenant=tenant,
+        tenant=store.tenant,
         document_id=document_id,
         status=entry.status if entry else "never-published",
         version=entry and entry.version,
@@ -164,9 +207,9 @@ async def document_lineage(tenancy: Tenancy, tenant: TenantId, document_id: str)
         since=entry and entry.since,
         published_generation=state and state.generation,
         published_set=state and state.digest,
-        segments_opened=len(held.segments),
+        segments_opened=len(segments),
         in_segments=tuple(found),
-        sealed_texts=texts,
+        sealed_texts=known.texts,
         said=said,
     )
 
@@ -198,7 +241,7 @@ def _said(
         if entry.facts.get("document") != pseudonym or said is None:
             continue
         facts, version = entry.facts, int(entry.facts["version"])
-        name = event_id(event_type, tenant, f"{document_id}|{version}")
+        name = _event_id(event_type, tenant, document_id, version)
         is_refused = entry.tag in refused or entry.kind.startswith("event.")
         told.append(
             SaidVersion(
@@ -214,6 +257,10 @@ def _said(
             )
         )
     return tuple(told)
+
+
+def _event_id(event_type: str, tenant: TenantId, document_id: str, version: int) -> str:
+    return event_id(event_type, tenant, f"{document_id}|{version}")
 
 
 def _standing(name: str, told: _Told, counting: DocumentEntry | None, *, is_refused: bool) -> Standing:

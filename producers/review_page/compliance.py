@@ -17,22 +17,22 @@ from producers.queries.adapters import adapters
 from producers.queries.agreement import agreement
 from producers.queries.audit_copy import read_copy
 from producers.queries.consents import consents
-from producers.queries.document_lineage import document_lineage, named_set
+from producers.queries.document_lineage import latest_of_document, named_set
 from producers.queries.lineage import lineage
 from producers.queries.purges import certificate, purges_of
-from producers.queries.ratings import ratings
+from producers.queries.ratings import ratings_of
 from producers.queries.tenants import tenant as tenant_view
 from producers.queries.withdrawals import withdrawal_receipt, withdrawals
 from producers.review_page.page import Compliance, ThePage, shown
 from schemas.base.identifiers import OPAQUE_ID_PATTERN, PURGE_ID_PATTERN, SHA256_PATTERN
 from schemas.base.json_text import parse_json
-from schemas.bus.events import AnswersRated
 from tenancy.audit.verification import verify_copy
 from tenancy.evidence.verification import checked
 
 router = APIRouter(prefix="/compliance")
 
 SHOWN_ENTRIES = 200
+SHOWN_DOCUMENTS = 100
 KIND_PATTERN = r"^[a-z_.]{1,64}$"
 
 
@@ -48,21 +48,29 @@ async def adapter(
     request: Request, page: ThePage, person: Compliance, digest: Annotated[str, Path(pattern=SHA256_PATTERN)]
 ) -> Response:
     made = await lineage(page.tenancy, person.tenant, digest, page.verifier)
-    rated = (await ratings(page.tenancy, person.tenant)).get(digest, AnswersRated(adapter_digest=digest))
+    rated = await ratings_of(page.tenancy, person.tenant, digest)
     return shown(request, "lineage.html", made=made, rated=rated)
 
 
 @router.get("/documents")
-async def list_documents(request: Request, page: ThePage, person: Compliance) -> Response:
+async def list_documents(
+    request: Request,
+    page: ThePage,
+    person: Compliance,
+    after: Annotated[str | None, Query(pattern=OPAQUE_ID_PATTERN)] = None,
+) -> Response:
     state, held, _ = await named_set(page.tenancy, person.tenant)
-    return shown(request, "documents.html", state=state, documents=dict(sorted(held.documents.items())))
+    left = sorted(name for name in held.documents if after is None or name > after)
+    documents = {name: held.documents[name] for name in left[:SHOWN_DOCUMENTS]}
+    following = left[SHOWN_DOCUMENTS - 1] if len(left) > SHOWN_DOCUMENTS else None
+    return shown(request, "documents.html", state=state, documents=documents, after=after, following=following)
 
 
 @router.get("/documents/{document_id}")
 async def document(
     request: Request, page: ThePage, person: Compliance, document_id: Annotated[str, Path(pattern=OPAQUE_ID_PATTERN)]
 ) -> Response:
-    found = await document_lineage(page.tenancy, person.tenant, document_id)
+    found = await latest_of_document(page.tenancy, person.tenant, document_id)
     return shown(request, "document.html", found=found)
 
 

@@ -9,7 +9,7 @@ import pytest
 from producers.commands import requests
 from producers.queries import adapters, purges, tenants, usage
 from producers.queries.lineage import lineage
-from producers.queries.ratings import rated_adapters
+from producers.queries.ratings import rated_adapters, ratings_of
 from schemas.bus.events import AnswersRated, UsageRecorded
 from schemas.objects import object_keys
 from schemas.objects.replicas import ReplicaRecord
@@ -34,8 +34,12 @@ async def test_views_say_what_the_states_say(parts: Parts) -> None:
         (second, True),
     ]
     counted = UsageDay(ratings={first: AnswersRated(adapter_digest=first, up=2, down=1)})
-    await (await parts.tenancy.store(TENANT)).put_record(object_keys.usage_day("20260301"), counted)
+    store = await parts.tenancy.store(TENANT)
+    await store.put_record(object_keys.usage_day("20260301"), counted)
+    await store.put(object_keys.usage_day("20250101"), b"of before any adapter was published, and so not read")
     rated = await rated_adapters(parts.tenancy, TENANT)
+    assert await ratings_of(parts.tenancy, TENANT, first) == counted.ratings[first]
+    assert (await ratings_of(parts.tenancy, TENANT, "0" * 64)).up == 0
     assert [(v.digest, v.rated_up, v.rated_down) for v in rated] == [(first, 2, 1), (second, 0, 0)]
     assert [v.run_id for v in await adapters.runs(parts.tenancy, TENANT)] == ["run-1", "run-2"]
     [[view]] = [page async for page in tenants.pages(parts.tenancy)]

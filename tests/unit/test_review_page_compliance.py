@@ -49,7 +49,9 @@ async def lived(world: World) -> str:
     return active
 
 
-async def test_compliance_sees_what_was_trained_withdrawn_and_purged_and_keeps_the_proof(tmp_path: Path) -> None:
+async def test_compliance_sees_what_was_trained_withdrawn_and_purged_and_keeps_the_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World(tmp_path / "scratch")
     digest = await lived(world)
     desk = Desk(OfWorld(world))
@@ -73,8 +75,15 @@ async def test_compliance_sees_what_was_trained_withdrawn_and_purged_and_keeps_t
     assert re.search(r"1\s+upserted\s+over\s.*\s+2\s+upserted\s+counts\s", replaced, re.DOTALL)
     assert re.search(r"Texts at rest, of versions\s+2\s", replaced)
     gone = await browser.look("/compliance/documents/d2")
-    assert "No segment holds a passage of it" in gone
+    assert "The published set names no segment for it" in gone
     assert "Dose" not in gone and "mg" not in gone
+    with monkeypatch.context() as few:
+        few.setattr("producers.review_page.compliance.SHOWN_DOCUMENTS", 1)
+        first = await browser.look("/compliance/documents")
+        assert "documents/d1" in first and "documents/d2" not in first
+        following = await browser.look(re.findall(r'href="(/compliance/documents\?after=[^"]+)"', first)[0])
+        assert "documents/d2" in following and "documents/d1" not in following and "Next documents" not in following
+        assert 'href="/compliance/documents"' in following
     html = await browser.look("/compliance/withdrawals")
     assert "example e1" in html
     assert f'href="/compliance/adapters/{digest}"' in html, "which adapters have it, and not only how many"

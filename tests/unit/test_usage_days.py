@@ -190,7 +190,7 @@ async def test_a_day_of_reports_is_one_small_object(ledger: Ledger) -> None:
 
 async def test_ratings_are_added_up_for_each_adapter_over_days_and_reports_once(ledger: Ledger) -> None:
     first, second = "1" * 64, "2" * 64
-    assert await ratings(ledger.tenancy, TENANT) == {}
+    assert await ratings(ledger.tenancy, TENANT, NOON) == {}
     meter = UsageMeter()
     reporter = UsageReporter(meter, ledger.tenancy)
     meter.rated(TENANT, first, "up")
@@ -202,11 +202,11 @@ async def test_ratings_are_added_up_for_each_adapter_over_days_and_reports_once(
     await reporter.report()
     for event in [*ledger.publisher.events, *reversed(ledger.publisher.events)]:
         await ledger.handle(event)
-    told = await ratings(ledger.tenancy, TENANT)
+    told = await ratings(ledger.tenancy, TENANT, NOON)
     assert [(one.adapter_digest, one.up, one.down) for one in told.values()] == [(first, 2, 1), (second, 0, 1)]
     assert {key.split("/")[2] for key in await ledger.keys()} == {"usage"}, "a purge empties that area"
     await ledger.tenancy.keys.destroy(TENANT)
-    assert await ratings(ledger.tenancy, TENANT) == {}, "they go with the tenant's key, as all of its area"
+    assert await ratings(ledger.tenancy, TENANT, NOON) == {}, "they go with the tenant's key, as all of its area"
 
 
 async def test_a_report_that_was_lost_for_a_while_is_counted_when_it_comes(ledger: Ledger) -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from consumers.ledger.audit_facts import actor, facts
+from producers.queries.document_lineage import LATEST_VERSIONS, DocumentLineage, latest_of_document
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from tenancy.audit.log import AuditRecord, Facts
 from tenancy.audit.pseudonyms import Pseudonyms
 from tenancy.knowledge.published import publish
 from tenancy.state.policy_changes import policy_set
+from tenancy.storage.objects import StoredObject
 from tests.fixtures.embedders import WordEmbedder
 from tests.fixtures.gates import GATE, NAME
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
@@ -119,6 +121,9 @@ def test_lineage_tells_who_said_each_version_what_counts_since_when_and_what_is_
         4,
     )
     assert datetime.fromisoformat(found["since"]) == made.removed("d1", 2).time
+    assert asyncio.run(latest_of_document(parts.tenancy, TENANT, "d2")).model_dump(mode="json") == shape(
+        sano(*command, "d2", "--json")
+    ), "what the review page shows is the same"
     assert (found["segments_opened"], found["in_segments"]) == (1, [])
     assert found["sealed_texts"] == [5], "uploaded, and not taken yet"
     whole = shape(sano(*command, "--json"))
@@ -151,3 +156,41 @@ def test_a_segment_that_holds_what_does_not_count_is_told(sano: Sano, parts: Par
     command = ("knowledge", "lineage", "--tenant", TENANT)
     assert shape(sano(*command, "--json"))["holds_what_counts"] is False
     assert [one["version"] for one in shape(sano(*command, "d1", "--json"))["in_segments"]] == [1]
+
+
+async def test_the_latest_of_a_document_costs_the_same_however_long_the_log_and_large_the_index(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, reads = Index(parts), list[str]()
+    known = Pseudonyms.derived((await parts.tenancy.keys.open(TENANT)).data_key)
+    get = parts.objects.get
+
+    async def counted(key: str) -> StoredObject:
+        reads.append(key)
+        return await get(key)
+
+    async def told(document_id: str, version: int) -> None:
+        event = await made.upserted(document_id, version, "5 mg")
+        await made.handle(event)
+        record = AuditRecord(event.id, "document.upserted", event.time, actor(event, known), facts(event.data, known))
+        await parts.tenancy.audit.append(TENANT, record)
+
+    async def looked() -> tuple[DocumentLineage, int]:
+        reads.clear()
+        return await latest_of_document(parts.tenancy, TENANT, "d1"), len(reads)
+
+    for version in (1, 2):
+        await told("d1", version)
+    monkeypatch.setattr(parts.objects, "get", counted)
+    before, few = await looked()
+    assert [(one.version, one.standing) for one in before.said] == [(1, "over"), (2, "counts")]
+    for number in range(30):
+        await told(f"other-{number}", 1)
+    after, as_few = await looked()
+    assert (after.said, as_few, after.segments_opened) == (before.said, few, 1)
+    for version in range(3, 2 + 2 * LATEST_VERSIONS):
+        await told("d1", version)
+    latest, most = await looked()
+    assert [one.version for one in latest.said] == list(range(2 + LATEST_VERSIONS, 2 + 2 * LATEST_VERSIONS))
+    assert most <= few + 4 * LATEST_VERSIONS
+    assert not any(key.startswith("audit/t1/entries/000000000003") for key in reads)
