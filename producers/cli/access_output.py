@@ -19,7 +19,7 @@ def print_access(report: AccessReport, *, dry_run: bool) -> None:
     added = "would be added" if dry_run else "added"
     sys.stdout.write(f"\n{report.rights} rights in the contract, {len(report.added)} {added}\n")
     if report.added:
-        print_rows(report.added, {"to": lambda right: right.principal, added: str}, empty="")
+        print_rows(report.added, {"to": lambda right: right.principal, added: str})
     for found, heading in ((report.surplus, "surplus"), (report.denials, "denied")):
         if found:
             sys.stdout.write("\n")
@@ -30,5 +30,4 @@ def print_access(report: AccessReport, *, dry_run: bool) -> None:
                     f"{heading}, left as it is": lambda entry: entry.entry,
                     "which": lambda entry: entry.effect,
                 },
-                empty="",
             )

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from producers.cli.options import JsonOption, TenantOption, opaque_id
-from producers.cli.output import Cell, print_json, print_rows
+from producers.cli.output import Cell, print_done, print_json, print_rows
 from producers.cli.platform import read
 
 app = typer.Typer(help="API keys of a tenant: create, list, revoke.", add_completion=False, rich_markup_mode=None)
@@ -43,13 +43,12 @@ def create(
     from datetime import timedelta
 
     from producers.commands import api_keys
-    from tenancy.tenant_id import TenantId
 
     created = read(
         context,
         lambda tenancy, settings: api_keys.create(
             tenancy,
-            TenantId(tenant),
+            tenant,
             name=name,
             scopes=scope,  # type: ignore[arg-type]
             lifetime=timedelta(days=days),
@@ -66,9 +65,8 @@ def create(
 def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """List the tenant's keys, without what would make them again."""
     from producers.commands import api_keys
-    from tenancy.tenant_id import TenantId
 
-    found = read(context, lambda tenancy, _: api_keys.keys(tenancy, TenantId(tenant)))
+    found = read(context, lambda tenancy, _: api_keys.keys(tenancy, tenant))
     columns: dict[str, Cell] = {
         "id": lambda key: key.key_id,
         "name": lambda key: key.name,
@@ -76,10 +74,7 @@ def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False
         "expires": lambda key: f"{key.expires_at:%Y-%m-%d %H:%M} UTC{' (expired)' if key.expired else ''}",
         "created by": lambda key: key.created_by,
     }
-    if json:
-        print_json(found)
-    else:
-        print_rows(found, columns, empty="the tenant has no keys; `sano tenant key create` makes one")
+    print_rows(found, columns, empty="the tenant has no keys; `sano tenant key create` makes one", json=json)
 
 
 @app.command()
@@ -91,13 +86,9 @@ def revoke(
 ) -> None:
     """Revoke one key. Within seconds every replica refuses it."""
     from producers.commands import api_keys
-    from tenancy.tenant_id import TenantId
 
     revoked = read(
         context,
-        lambda tenancy, settings: api_keys.revoke(tenancy, TenantId(tenant), key_id, revoked_by=settings.operator_id),
+        lambda tenancy, settings: api_keys.revoke(tenancy, tenant, key_id, revoked_by=settings.operator_id),
     )
-    if json:
-        print_json(revoked)
-    else:
-        typer.echo(f"{revoked.key_id} ({revoked.name}) is revoked")
+    print_done(revoked, f"{revoked.key_id} ({revoked.name}) is revoked", json=json)

@@ -19,13 +19,9 @@ if TYPE_CHECKING:
     from tenancy.audit.copy import AuditCopy
     from tenancy.audit.verification import AuditVerdict
     from tenancy.bootstrap import Tenancy
+    from tenancy.tenant_id import TenantId
 
 app = typer.Typer(help="The tamper-evident audit log of each tenant.", rich_markup_mode=None)
-
-
-@app.callback()
-def _audit() -> None:
-    """The tamper-evident audit log of each tenant."""
 
 
 @app.command()
@@ -114,13 +110,12 @@ def _print_verdicts(verdicts: list[AuditVerdict]) -> None:
     return typer.echo("\n".join(f"  - {line}" for line in verdicts[0].does_not_prove))
 
 
-async def _copies(tenancy: Tenancy, tenant: str | None) -> list[AuditCopy]:
+async def _copies(tenancy: Tenancy, tenant: TenantId | None) -> list[AuditCopy]:
     from producers.queries.audit_copy import read_copy
-    from tenancy.tenant_id import TenantId
 
     if tenant is not None:
-        await tenancy.states.read(TenantId(tenant))
-    wanted = [TenantId(tenant)] if tenant else [name async for name in tenancy.states.tenants()]
+        await tenancy.states.read(tenant)
+    wanted = [tenant] if tenant else [name async for name in tenancy.states.tenants()]
     with counted("reading") as progress:
         return [await read_copy(tenancy, name, progress=progress) for name in wanted]
 
@@ -165,30 +160,28 @@ def show(
     from producers.queries import audit_log
     from producers.queries.audit_copy import read_copy
     from tenancy.bootstrap import trust
-    from tenancy.tenant_id import TenantId
 
-    name = TenantId(tenant)
     moment = since if since is None or since.tzinfo is not None else since.replace(tzinfo=UTC)
 
     async def look(
         tenancy: Tenancy, settings: OperatorSettings
     ) -> tuple[list[Entry], list[UsedExample], list[Withdrawal]]:
-        await tenancy.states.read(name)
+        await tenancy.states.read(tenant)
         with counted("reading") as progress:
-            entries = audit_log.entries_of(await read_copy(tenancy, name, progress=progress))
-        known = await audit_log.pseudonyms(tenancy, name)
+            entries = audit_log.entries_of(await read_copy(tenancy, tenant, progress=progress))
+        known = await audit_log.pseudonyms(tenancy, tenant)
         used: list[UsedExample] = []
         ended: list[Withdrawal] = []
         chosen = entries
         if adapter is not None:
             digest, chosen = audit_log.of_adapter(entries, adapter)
-            used = await audit_log.examples_of(tenancy, name, digest, entries, trust(settings), known)
+            used = await audit_log.examples_of(tenancy, tenant, digest, entries, trust(settings), known)
         if withdrawn:
-            ended = await audit_log.withdrawals(tenancy, name, entries, trust(settings), known)
+            ended = await audit_log.withdrawals(tenancy, tenant, entries, trust(settings), known)
             chosen = [entry for entry in chosen if entry.seq in {found.seq for found in ended}]
         actors = None if person is None else audit_log.person(person, known)
         chosen = audit_log.selected(chosen, kind=kind, since=moment, actors=actors)
-        resolved = await audit_log.names(tenancy, name, known)
+        resolved = await audit_log.names(tenancy, tenant, known)
         return [audit_log.shown(entry, resolved) for entry in chosen], used, ended
 
     entries, used, ended = read(context, look)

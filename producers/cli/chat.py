@@ -37,16 +37,14 @@ def chat(
     from schemas.evidence.purposes import Purpose
     from tenancy.bootstrap import signer
     from tenancy.errors import Refused
-    from tenancy.tenant_id import TenantId
     from tenancy.tokens import TokenIssuer
 
-    name = TenantId(tenant)
     settings = platform(context).settings()
     if settings.inference_url is None:
         raise Refused("no-inference", "refused: no inference URL is known; set SANO_INFERENCE_URL, or run `sano up`")
     if model not in ("active", "base"):
-        model = read(context, lambda tenancy, _: whole_digest(tenancy, name, model))
-    token = TokenIssuer(signer(settings, Purpose.TOKEN)).issue(name, TOKEN_LIFETIME)
+        model = read(context, lambda tenancy, _: whole_digest(tenancy, tenant, model))
+    token = TokenIssuer(signer(settings, Purpose.TOKEN)).issue(tenant, TOKEN_LIFETIME)
     with waiting("asking"):
         answer = asyncio.run(
             ask(settings.inference_url, token, question, model=model, max_tokens=max_tokens, timeout_seconds=timeout)

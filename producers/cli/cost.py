@@ -34,7 +34,6 @@ def cost(
     from producers.queries import cost as priced
     from tenancy.errors import Refused
     from tenancy.lifecycle.costs import Month, read_prices
-    from tenancy.tenant_id import TenantId
 
     try:
         wanted = Month.named(month)
@@ -47,7 +46,7 @@ def cost(
             raise Refused(
                 "no-prices", "refused: without prices nothing can be priced; set SANO_PRICE_FILE, or --prices"
             )
-        return await priced.cost(tenancy, TenantId(tenant), wanted, read_prices(file))
+        return await priced.cost(tenancy, tenant, wanted, read_prices(file))
 
     found = read(context, look)
     if json:

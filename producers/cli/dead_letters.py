@@ -41,11 +41,6 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(dlq, name="dlq")
 
 
-@dlq.callback()
-def _dlq() -> None:
-    """Look at dead letters, and send them again after a fix."""
-
-
 @dlq.command("list")
 def list_(
     context: typer.Context,

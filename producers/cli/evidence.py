@@ -79,7 +79,6 @@ def lineage(context: typer.Context, digest: DigestArgument, json: JsonOption = F
                 "version": lambda row: row.version,
                 "because": lambda row: row.code,
             },
-            empty="",
         )
     return None
 
@@ -107,7 +106,7 @@ def reproduce(context: typer.Context, digest: DigestArgument, json: JsonOption =
         if found.differences:
             typer.echo()
             columns: dict[str, Cell] = {"differs": lambda row: row.what, "then": lambda row: row.then}
-            print_rows(found.differences, {**columns, "now": lambda row: row.now}, empty="")
+            print_rows(found.differences, {**columns, "now": lambda row: row.now})
     if not found.is_same:
         what = "libraries or processor are others" if found.differences else "docs/operations.md says what to look at"
         raise Refused("not-the-same", f"refused: the second training gave other bytes; {what}")
@@ -127,30 +126,24 @@ def withdrawals(
     """
     from producers.queries import withdrawals as read_withdrawals
     from tenancy.errors import Refused
-    from tenancy.tenant_id import TenantId
-
-    name = TenantId(tenant)
 
     async def look(tenancy: Tenancy, _: OperatorSettings) -> Withdrawals:
-        found = await read_withdrawals.withdrawals(tenancy, name)
+        found = await read_withdrawals.withdrawals(tenancy, tenant)
         if receipts is not None:
             closed = [view.withdrawal_id for view in found.views if view.step == "closed"]
-            signed = partial(read_withdrawals.withdrawal_receipt, tenancy, name)
+            signed = partial(read_withdrawals.withdrawal_receipt, tenancy, tenant)
             await write_documents(receipts, "receipt", closed, signed, "sano withdrawals --receipts DIR")
         return found
 
     found = read(context, look)
-    if json:
-        print_json(found.views)
-    else:
-        _print_withdrawals(found.views)
+    _print_withdrawals(found.views, json=json)
     if found.unreadable:
         which = ", ".join(found.unreadable)
         why = f"refused: withdrawal {which} cannot be read; docs/operations.md says how to mend that"
         raise Refused("unreadable-withdrawal", why)
 
 
-def _print_withdrawals(views: list[WithdrawalView]) -> None:
+def _print_withdrawals(views: list[WithdrawalView], *, json: bool) -> None:
     print_rows(
         views,
         {
@@ -164,18 +157,16 @@ def _print_withdrawals(views: list[WithdrawalView]) -> None:
             "time left": lambda view: duration(view.remaining_seconds),
         },
         empty="nothing was withdrawn yet",
+        json=json,
     )
 
 
 def usage(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """What the tenant used, summed by source."""
     from producers.queries import usage
-    from tenancy.tenant_id import TenantId
 
-    views = read(context, lambda tenancy, _: usage.usage(tenancy, TenantId(tenant)))
-    if json:
-        return print_json(views)
-    return print_rows(
+    views = read(context, lambda tenancy, _: usage.usage(tenancy, tenant))
+    print_rows(
         views,
         {
             "source": lambda view: view.source,
@@ -193,6 +184,7 @@ def usage(context: typer.Context, tenant: TenantOption, json: JsonOption = False
             "bytes written": lambda view: view.bytes_written,
         },
         empty="no usage is recorded yet",
+        json=json,
     )
 
 

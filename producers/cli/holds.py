@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from producers.cli.options import JsonOption, TenantOption, code, opaque_id
-from producers.cli.output import print_json, short
+from producers.cli.output import print_done, short
 from producers.cli.platform import read
-
-if TYPE_CHECKING:
-    from schemas.tenant.holds import LegalHold
 
 app = typer.Typer(help="Legal holds: place, release.", rich_markup_mode=None)
 
@@ -40,12 +37,11 @@ def place(
     The deletion SLA runs on.
     """
     from producers.commands import legal_holds
-    from tenancy.tenant_id import TenantId
 
     placed = read(
         context,
         lambda tenancy, settings: legal_holds.place(
-            tenancy, TenantId(tenant), reason_code=reason, placed_by=settings.operator_id, hold_id=hold
+            tenancy, tenant, reason_code=reason, placed_by=settings.operator_id, hold_id=hold
         ),
     )
     sentence = f"{placed.hold_id} is placed on {tenant}; nothing of it is destroyed until it is released"
@@ -54,26 +50,16 @@ def place(
         sentence += f"\nit came too late for the weights of {digests}: their erasure was decided before"
     if placed.texts_being_erased:
         sentence += f"\nit came too late for texts of {placed.texts_being_erased} examples, which were being erased"
-    _say(placed, sentence, json)
+    print_done(placed, sentence, json=json)
 
 
 @app.command()
 def release(context: typer.Context, hold: HoldArgument, tenant: TenantOption, json: JsonOption = False) -> None:
     """Release one hold. A purge that waited for it goes on."""
     from producers.commands import legal_holds
-    from tenancy.tenant_id import TenantId
 
     released = read(
         context,
-        lambda tenancy, settings: legal_holds.release(
-            tenancy, TenantId(tenant), hold, released_by=settings.operator_id
-        ),
+        lambda tenancy, settings: legal_holds.release(tenancy, tenant, hold, released_by=settings.operator_id),
     )
-    _say(released, f"{released.hold_id} is released", json)
-
-
-def _say(hold: LegalHold, sentence: str, json: bool) -> None:
-    if json:
-        print_json(hold)
-    else:
-        typer.echo(sentence)
+    print_done(released, f"{released.hold_id} is released", json=json)

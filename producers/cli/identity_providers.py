@@ -8,7 +8,7 @@ import typer
 
 from producers.cli.api_keys import scopes
 from producers.cli.options import JsonOption, TenantOption
-from producers.cli.output import print_facts, print_json
+from producers.cli.output import print_done, print_facts, print_json
 from producers.cli.platform import read
 
 app = typer.Typer(
@@ -41,13 +41,12 @@ def set_(
 ) -> None:
     """Take tokens of this provider for the tenant, and of no other."""
     from producers.commands.identity_providers import set_provider
-    from tenancy.tenant_id import TenantId
 
     made = read(
         context,
         lambda tenancy, settings: set_provider(
             tenancy,
-            TenantId(tenant),
+            tenant,
             issuer=issuer,
             audience=audience,
             required_claims=dict(each.split("=", 1) for each in require),
@@ -55,19 +54,15 @@ def set_(
             set_by=settings.operator_id,
         ),
     )
-    if json:
-        print_json(made)
-    else:
-        typer.echo(f"tokens of {made.issuer} for {made.audience} are taken")
+    print_done(made, f"tokens of {made.issuer} for {made.audience} are taken", json=json)
 
 
 @app.command()
 def show(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """Whose tokens are taken for the tenant, and what they are good for."""
     from producers.commands.identity_providers import provider_of
-    from tenancy.tenant_id import TenantId
 
-    found = read(context, lambda tenancy, _: provider_of(tenancy, TenantId(tenant)))
+    found = read(context, lambda tenancy, _: provider_of(tenancy, tenant))
     if json:
         print_json(found)
     else:
@@ -79,13 +74,9 @@ def show(context: typer.Context, tenant: TenantOption, json: JsonOption = False)
 def remove(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """Take the installation's tokens and API keys only. Within seconds every replica refuses the provider's."""
     from producers.commands.identity_providers import remove_provider
-    from tenancy.tenant_id import TenantId
 
     removed = read(
         context,
-        lambda tenancy, settings: remove_provider(tenancy, TenantId(tenant), removed_by=settings.operator_id),
+        lambda tenancy, settings: remove_provider(tenancy, tenant, removed_by=settings.operator_id),
     )
-    if json:
-        print_json(removed)
-    else:
-        typer.echo(f"tokens of {removed.issuer} are no longer taken")
+    print_done(removed, f"tokens of {removed.issuer} are no longer taken", json=json)

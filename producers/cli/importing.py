@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from producers.sources.proposing import Proposer
     from tenancy.bootstrap import Tenancy
     from tenancy.bus import Publisher
+    from tenancy.tenant_id import TenantId
 
 T = TypeVar("T")
 
@@ -90,15 +91,12 @@ def import_(
         return _propose(context, file, tenant, jwk, json)
     from producers.queries.waiting import examples_curated
     from producers.sources.importing import import_approvals
-    from tenancy.tenant_id import TenantId
-
-    name = TenantId(tenant)
 
     async def act(tenancy: Tenancy, settings: OperatorSettings) -> Imported:
         with counted("reading") as progress:
             imported = await import_approvals(
                 file,
-                name,
+                tenant,
                 tenancy,
                 progress=progress,
                 deadline_seconds=settings.handler_deadline_seconds,
@@ -106,13 +104,13 @@ def import_(
             )
             if wait:
                 with if_interrupted("all is published, and curation goes on"):
-                    await examples_curated(tenancy, name, imported, timeout_seconds=timeout, progress=progress)
+                    await examples_curated(tenancy, tenant, imported, timeout_seconds=timeout, progress=progress)
         return imported
 
     imported = command(context, act)
     counts = {status: imported.count(status) for status in ("new", "known", "already_decided")}
     if json:
-        print_json({"tenant": name, "examples": len(imported.examples), **counts, "consents": len(imported.consents)})
+        print_json({"tenant": tenant, "examples": len(imported.examples), **counts, "consents": len(imported.consents)})
     else:
         typer.echo(
             f"{len(imported.examples)} examples: {counts['new']} new, {counts['known']} known, "
@@ -121,7 +119,7 @@ def import_(
     return None
 
 
-def _propose(context: typer.Context, file: Path, tenant: str, jwk: Path | None, json: bool) -> None:
+def _propose(context: typer.Context, file: Path, tenant: TenantId, jwk: Path | None, json: bool) -> None:
     from producers.sources.proposed import propose_whole
     from producers.sources.raw_file import RawFile
 
@@ -140,7 +138,7 @@ def _propose(context: typer.Context, file: Path, tenant: str, jwk: Path | None, 
 
 
 def _propose_fhir(
-    context: typer.Context, files: list[Path], tenant: str, mapping: Path | None, jwk: Path | None, json: bool
+    context: typer.Context, files: list[Path], tenant: TenantId, mapping: Path | None, jwk: Path | None, json: bool
 ) -> None:
     from producers.sources.fhir.importing import FhirFiles
     from producers.sources.fhir.mapping import read_mapping
@@ -157,7 +155,7 @@ def _propose_fhir(
 
 
 def _propose_hl7(
-    context: typer.Context, files: list[Path], tenant: str, codes: tuple[str, str], jwk: Path | None, json: bool
+    context: typer.Context, files: list[Path], tenant: TenantId, codes: tuple[str, str], jwk: Path | None, json: bool
 ) -> None:
     from producers.sources.mllp.conversations import Codes
     from producers.sources.mllp.taking import BatchFiles
@@ -196,24 +194,23 @@ def _say(made: Proposed, tenant: str, json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _proposing(context: typer.Context, tenant: str, jwk: Path | None, act: Callable[[Proposer], Awaitable[T]]) -> T:
+def _proposing(
+    context: typer.Context, tenant: TenantId, jwk: Path | None, act: Callable[[Proposer], Awaitable[T]]
+) -> T:
     """Run ``act`` with what proposes. Where the tenant's public key is in a file, nothing but the bus is needed."""
     from producers.connection import EVENT_SOURCE
     from producers.settings import import_settings
     from producers.sources.proposing import Proposer, public_key_of, read_public_key
     from producers.sources.source_key import SourceKey
     from tenancy.redaction.standard import standard_gate
-    from tenancy.tenant_id import TenantId
-
-    name = TenantId(tenant)
 
     def proposer(settings: ImportSettings, key: OKPKey, publisher: Publisher) -> Proposer:
         source_key = SourceKey.read(settings.source_key_file)
         shifted = settings.source_dates == "shifted"
-        return Proposer(name, key, source_key, standard_gate(), publisher, EVENT_SOURCE, shift_dates=shifted)
+        return Proposer(tenant, key, source_key, standard_gate(), publisher, EVENT_SOURCE, shift_dates=shifted)
 
     async def with_bucket(tenancy: Tenancy, settings: OperatorSettings) -> T:
-        key = public_key_of(await tenancy.keys.public_key(name))
+        key = public_key_of(await tenancy.keys.public_key(tenant))
         return await act(proposer(settings, key, tenancy.publisher))
 
     if jwk is None:

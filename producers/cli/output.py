@@ -35,12 +35,22 @@ def _plain(value: Any) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def print_rows(rows: Sequence[BaseModel], columns: Mapping[str, Cell], *, empty: str) -> None:
-    """A table with one row a model; ``empty`` when there is none."""
-    if not rows:
+def print_done(done: BaseModel, sentence: str, *, json: bool) -> None:
+    """What a command did, in JSON or in a sentence."""
+    if json:
+        print_json(done)
+    else:
+        sys.stdout.write(f"{sentence}\n")
+
+
+def print_rows(rows: Sequence[BaseModel], columns: Mapping[str, Cell], *, empty: str = "", json: bool = False) -> None:
+    """All rows in JSON; or a table with one row a model, and ``empty`` when there is none."""
+    if json:
+        print_json(rows)
+    elif not rows:
         sys.stdout.write(f"{empty}\n")
-        return
-    _print_table([[_text(cell(row)) for cell in columns.values()] for row in rows], list(columns))
+    else:
+        _print_table([[_text(cell(row)) for cell in columns.values()] for row in rows], list(columns))
 
 
 async def print_pages(

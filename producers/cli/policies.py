@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from producers.cli.options import JsonOption, NewTenantArgument, TenantArgument
-from producers.cli.output import print_facts, print_json
+from producers.cli.output import print_done, print_facts, print_json
 from producers.cli.platform import command, read
 from producers.cli.policy_options import policy_options
 from producers.commands.onboarding import Onboarded, onboard
@@ -73,22 +73,19 @@ def create(
     policy = policy_with(TenantPolicy(), _changes(file, given))
     with _as_usage():
         require_consistent(policy)
-    name = TenantId(tenant) if tenant else TenantId.random()
+    name = tenant or TenantId.random()
 
     async def onboarding(tenancy: Tenancy, settings: OperatorSettings) -> Onboarded:
         require_database(policy.model_dump(), settings)
         return await onboard(tenancy, name, policy, requested_by=settings.operator_id)
 
     onboarded = command(context, onboarding)
-    if json:
-        print_json(onboarded)
-    else:
-        typer.echo(f"{name} {'is onboarded' if onboarded.created else 'was onboarded already'}")
+    print_done(onboarded, f"{name} {'is onboarded' if onboarded.created else 'was onboarded already'}", json=json)
 
 
 def show(context: typer.Context, tenant: TenantArgument, json: JsonOption = False) -> None:
     """The policy in force, and its version."""
-    _print(read(context, lambda tenancy, _: policy_of(tenancy, TenantId(tenant))), json=json)
+    _print(read(context, lambda tenancy, _: policy_of(tenancy, tenant)), json=json)
 
 
 def set_(
@@ -105,13 +102,10 @@ def set_(
 
     async def setting(tenancy: Tenancy, settings: OperatorSettings) -> PolicyView:
         require_database(changes, settings)
-        return await set_policy(tenancy, TenantId(tenant), changes, requested_by=settings.operator_id)
+        return await set_policy(tenancy, tenant, changes, requested_by=settings.operator_id)
 
     view = command(context, setting)
-    if json:
-        print_json(view)
-    else:
-        typer.echo(f"version {view.version} {'is in force' if view.changed else 'was in force already'}")
+    print_done(view, f"version {view.version} {'is in force' if view.changed else 'was in force already'}", json=json)
 
 
 def _print(view: PolicyView, *, json: bool) -> None:

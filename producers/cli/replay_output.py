@@ -80,6 +80,5 @@ def print_report(done: ReplayReport, *, json: bool) -> None:
                 "consumer": lambda held: held.consumer,
                 "outcome": lambda held: held.outcome,
             },
-            empty="",
         )
     return None

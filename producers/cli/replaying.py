@@ -47,11 +47,6 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(replay, name="replay")
 
 
-@replay.callback()
-def _replay() -> None:
-    """Send again what topics hold: plan, run, report."""
-
-
 @replay.command("plan")
 def plan_(
     context: typer.Context,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producers.cli.options import JsonOption, TenantOption, code, opaque_id
-from producers.cli.output import print_facts, print_json, print_rows
+from producers.cli.output import print_facts, print_rows
 from producers.cli.platform import command, platform, read
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from producers.settings import OperatorSettings
     from schemas.bus.events import Verdict
     from tenancy.bootstrap import Tenancy
+    from tenancy.tenant_id import TenantId
 
 app = typer.Typer(help="Review proposed examples.", no_args_is_help=True)
 
@@ -41,17 +42,9 @@ ReasonOption = Annotated[str, typer.Option("--reason", callback=code, help="A co
 def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """List what waits for reviewers, the oldest first. No text is shown."""
     from producers.queries.proposals import open_proposals
-    from tenancy.tenant_id import TenantId
 
-    name = TenantId(tenant)
-
-    async def look(tenancy: Tenancy, _: OperatorSettings) -> list[ProposalView]:
-        return await open_proposals(tenancy, name)
-
-    views = read(context, look)
-    if json:
-        return print_json(views)
-    return print_rows(
+    views = read(context, lambda tenancy, _: open_proposals(tenancy, tenant))
+    print_rows(
         views,
         {
             "example": lambda view: view.example_id,
@@ -63,6 +56,7 @@ def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False
             "rejected": lambda view: view.rejections,
         },
         empty="nothing waits for reviewers",
+        json=json,
     )
 
 
@@ -70,18 +64,13 @@ def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False
 def show(context: typer.Context, example: ExampleArgument, tenant: TenantOption) -> None:
     """Show a proposed example with its text. On a terminal only: the text is not for files and logs."""
     from producers.queries.printable import printable
-    from producers.queries.proposals import ProposedText, proposed_text
+    from producers.queries.proposals import proposed_text
     from tenancy.errors import Refused
-    from tenancy.tenant_id import TenantId
 
     if not is_terminal():
         raise Refused("not-a-terminal", "refused: the text of an example is shown on a terminal, and written nowhere")
-    name = TenantId(tenant)
 
-    async def look(tenancy: Tenancy, _: OperatorSettings) -> ProposedText:
-        return await proposed_text(tenancy, name, example)
-
-    found = read(context, look)
+    found = read(context, lambda tenancy, _: proposed_text(tenancy, tenant, example))
     proposal = found.proposal
     print_facts(
         {
@@ -152,10 +141,8 @@ def link(
     from schemas.evidence.purposes import Purpose
     from tenancy.bootstrap import signer
     from tenancy.errors import Refused
-    from tenancy.tenant_id import TenantId
 
-    name = TenantId(tenant)
-    read(context, lambda tenancy, _: tenancy.states.read(name))
+    read(context, lambda tenancy, _: tenancy.states.read(tenant))
     settings = platform(context).settings()
     if settings.review_url is None:
         raise Refused(
@@ -163,7 +150,7 @@ def link(
         )
     person, lifetime = reviewer or f"rev-{token_hex(6)}", timedelta(minutes=minutes)
     signs = signer(settings, Purpose.TOKEN)
-    typer.echo(one_time_link(signs, settings.review_url, name, role_of(role), person, lifetime))
+    typer.echo(one_time_link(signs, settings.review_url, tenant, role_of(role), person, lifetime))
 
 
 @app.command()
@@ -175,16 +162,15 @@ def mark(context: typer.Context, example: ExampleArgument, tenant: TenantOption,
     from producers.cli.terms import given_terms
     from producers.commands.marking import mark as marked
     from tenancy.errors import Refused
-    from tenancy.tenant_id import TenantId
 
-    name, given = TenantId(tenant), given_terms()
+    given = given_terms()
     if len(given) != 1:
         raise Refused("one-term", "refused: mark one identifier at a time; give one line")
 
     async def act(tenancy: Tenancy, settings: OperatorSettings) -> None:
         await marked(
             tenancy,
-            name,
+            tenant,
             example,
             given[0],
             reviewer_id=reviewer,
@@ -202,21 +188,18 @@ def is_terminal() -> bool:
 def _review(
     context: typer.Context,
     example: str,
-    tenant: str,
+    tenant: TenantId,
     version: int,
     reviewer: str,
     verdict: Verdict,
     reason: str | None = None,
 ) -> None:
     from producers.commands.reviewing import review
-    from tenancy.tenant_id import TenantId
-
-    name = TenantId(tenant)
 
     async def act(tenancy: Tenancy, _: OperatorSettings) -> ProposalView:
         return await review(
             tenancy,
-            name,
+            tenant,
             example,
             version=version,
             reviewer_id=reviewer,

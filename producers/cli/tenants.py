@@ -59,9 +59,8 @@ def list_(context: typer.Context, json: JsonOption = False) -> None:
 def show(context: typer.Context, tenant: TenantArgument, json: JsonOption = False) -> None:
     """One tenant: status, adapter, number of examples, policy."""
     from producers.queries import tenants
-    from tenancy.tenant_id import TenantId
 
-    view = read(context, lambda tenancy, _: tenants.tenant(tenancy, TenantId(tenant)))
+    view = read(context, lambda tenancy, _: tenants.tenant(tenancy, tenant))
     if json:
         return print_json(view)
     policy = view.policy.model_dump(exclude={"hyperparameters"}) | view.policy.hyperparameters.model_dump()
@@ -83,10 +82,8 @@ def token(
 
     from schemas.evidence.purposes import Purpose
     from tenancy.bootstrap import signer
-    from tenancy.tenant_id import TenantId
     from tenancy.tokens import TokenIssuer
 
-    name = TenantId(tenant)
-    read(context, lambda tenancy, _: tenancy.active(name))
+    read(context, lambda tenancy, _: tenancy.active(tenant))
     issuer = TokenIssuer(signer(platform(context).settings(), Purpose.TOKEN))
-    typer.echo(issuer.issue(name, timedelta(days=days)))
+    typer.echo(issuer.issue(tenant, timedelta(days=days)))

@@ -17,7 +17,7 @@ from producers.cli.review import is_terminal
 if TYPE_CHECKING:
     from producers.commands.terms import TermsView
     from producers.settings import OperatorSettings
-    from schemas.objects.terms import Term, TermList
+    from schemas.objects.terms import Term
     from tenancy.bootstrap import Tenancy
 
 app = typer.Typer(help="The tenant's own terms: add, list, remove.", no_args_is_help=True, rich_markup_mode=None)
@@ -35,14 +35,13 @@ def add(context: typer.Context, tenant: TenantArgument, allow: AllowOption = Fal
     found when a training set is frozen.
     """
     from producers.commands.terms import add_terms
-    from tenancy.tenant_id import TenantId
 
-    name, given = TenantId(tenant), given_terms()
+    given = given_terms()
 
     async def act(tenancy: Tenancy, settings: OperatorSettings) -> TermsView:
         return await add_terms(
             tenancy,
-            name,
+            tenant,
             () if allow else given,
             [term.text for term in given] if allow else (),
             changed_by=settings.operator_id,
@@ -58,16 +57,11 @@ def list_(context: typer.Context, tenant: TenantArgument) -> None:
     from producers.commands.terms import term_list
     from producers.queries.printable import printable
     from tenancy.errors import Refused
-    from tenancy.tenant_id import TenantId
 
     if not is_terminal():
         raise Refused("not-a-terminal", "refused: a tenant's terms are shown on a terminal, and written nowhere")
-    name = TenantId(tenant)
 
-    async def look(tenancy: Tenancy, _: OperatorSettings) -> TermList:
-        return await term_list(tenancy, name)
-
-    found = read(context, look)
+    found = read(context, lambda tenancy, _: term_list(tenancy, tenant))
     for term in found.terms:
         typer.echo(f"{term.kind}\t{printable(term.text)}")
     for text in found.allowed:
@@ -78,14 +72,13 @@ def list_(context: typer.Context, tenant: TenantArgument) -> None:
 def remove(context: typer.Context, tenant: TenantArgument) -> None:
     """Remove terms in standard input, one a line."""
     from producers.commands.terms import remove_terms
-    from tenancy.tenant_id import TenantId
 
-    name, given = TenantId(tenant), given_terms()
+    given = given_terms()
 
     async def act(tenancy: Tenancy, settings: OperatorSettings) -> TermsView:
         return await remove_terms(
             tenancy,
-            name,
+            tenant,
             [term.text for term in given],
             changed_by=settings.operator_id,
             deadline_seconds=settings.handler_deadline_seconds,

@@ -49,31 +49,28 @@ def train(
     from producers.queries.history import left_out
     from producers.queries.waiting import run_ended
     from tenancy.errors import Refused
-    from tenancy.tenant_id import TenantId
-
-    name = TenantId(tenant)
 
     async def act(
         tenancy: Tenancy, settings: OperatorSettings
     ) -> tuple[str, RunState | None, tuple[LeftOutExample, ...]]:
-        run_id = await request_training(tenancy, name, requested_by=settings.operator_id)
+        run_id = await request_training(tenancy, tenant, requested_by=settings.operator_id)
         if not wait:
             return run_id, None, ()
-        goes_on = if_interrupted(f"{run_id} goes on; `sano runs --tenant {name}` shows how")
+        goes_on = if_interrupted(f"{run_id} goes on; `sano runs --tenant {tenant}` shows how")
         with goes_on, waiting(f"training {run_id}") as report:
-            run = await run_ended(tenancy, name, run_id, timeout_seconds=timeout, report=report)
-        return run_id, run, (await left_out(tenancy, name, {run_id: run}))[run_id]
+            run = await run_ended(tenancy, tenant, run_id, timeout_seconds=timeout, report=report)
+        return run_id, run, (await left_out(tenancy, tenant, {run_id: run}))[run_id]
 
     run_id, run, without = command(context, act)
     if json:
         how = {"status": "requested"} if run is None else {**run.model_dump(mode="json"), "left_out": without}
         print_json({"run_id": run_id, **how})
     elif run is None:
-        typer.echo(f"{run_id} is requested; `sano runs --tenant {name}` shows how it goes")
+        typer.echo(f"{run_id} is requested; `sano runs --tenant {tenant}` shows how it goes")
     elif run.status == "completed":
         typer.echo(f"{run_id} is completed: adapter {run.adapter_digest}")
     if without and not json:
-        typer.echo(f"left out: {_by_code(without)}; `sano runs --tenant {name} --json` names them")
+        typer.echo(f"left out: {_by_code(without)}; `sano runs --tenant {tenant} --json` names them")
     if run is not None and run.status != "completed":
         what = _MORE if run.reason_code == "too-few-examples" else "docs/operations.md says under Training what to do"
         raise Refused("run-not-completed", f"{run_id} is {run.status}: {run.reason_code}; {what}")
@@ -107,12 +104,9 @@ def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False)
     With how many examples each left out; --json names these.
     """
     from producers.queries import adapters
-    from tenancy.tenant_id import TenantId
 
-    views, is_active = read(context, _of_tenant(adapters.runs, TenantId(tenant)))
-    if json:
-        return print_json(views)
-    return print_rows(
+    views, is_active = read(context, _of_tenant(adapters.runs, tenant))
+    print_rows(
         views,
         {
             "run": lambda view: view.run_id,
@@ -126,18 +120,16 @@ def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False)
             "seconds": lambda view: view.train_seconds,
         },
         empty="no training was requested yet; `sano train` requests one" if is_active else _GONE,
+        json=json,
     )
 
 
 def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """The tenant's published adapters, oldest first."""
     from producers.queries import ratings
-    from tenancy.tenant_id import TenantId
 
-    views, is_active = read(context, _of_tenant(ratings.rated_adapters, TenantId(tenant)))
-    if json:
-        return print_json(views)
-    return print_rows(
+    views, is_active = read(context, _of_tenant(ratings.rated_adapters, tenant))
+    print_rows(
         views,
         {
             "digest": lambda view: short(view.digest),
@@ -151,6 +143,7 @@ def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = Fa
             "rated down": lambda view: view.rated_down,
         },
         empty="no adapter is published yet; `sano train` makes one" if is_active else _GONE,
+        json=json,
     )
 
 
@@ -204,10 +197,8 @@ def canary(context: typer.Context, tenant: TenantOption, json: JsonOption = Fals
     How many answers each gave, how many of them were bad, and what follows from that by the policy.
     """
     from producers.queries import canaries
-    from tenancy.tenant_id import TenantId
 
-    name = TenantId(tenant)
-    view = read(context, lambda tenancy, _: canaries.canary(tenancy, name))
+    view = read(context, lambda tenancy, _: canaries.canary(tenancy, tenant))
     if json:
         return print_json(view)
     if view.ended is not None:
@@ -226,7 +217,6 @@ def canary(context: typer.Context, tenant: TenantOption, json: JsonOption = Fals
             "rated bad": lambda side: side.answers.rated_down,
             "seconds": lambda side: round(side.answers.seconds, 1),
         },
-        empty="",
     )
     who = "the policy decides" if view.decided_by == "metrics" else "an operator decides"
     share, found = f"{view.canary.percent} in 100 conversations", f"{view.decision} ({view.reason_code})"
@@ -239,15 +229,12 @@ class _Change(Protocol):
     ) -> ActiveAdapter: ...
 
 
-def _change_active(context: typer.Context, tenant: str, digest: str | None, change: _Change) -> None:
+def _change_active(context: typer.Context, tenant: TenantId, digest: str | None, change: _Change) -> None:
     from producers.queries.adapters import whole_digest
-    from tenancy.tenant_id import TenantId
-
-    name = TenantId(tenant)
 
     async def act(tenancy: Tenancy, settings: OperatorSettings) -> ActiveAdapter:
-        whole = None if digest is None else await whole_digest(tenancy, name, digest)
-        return await change(tenancy, name, whole, requested_by=settings.operator_id)
+        whole = None if digest is None else await whole_digest(tenancy, tenant, digest)
+        return await change(tenancy, tenant, whole, requested_by=settings.operator_id)
 
     _say(command(context, act))
 

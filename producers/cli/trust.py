@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producers.cli.options import JsonOption
-from producers.cli.output import print_json, print_rows, short
+from producers.cli.output import print_rows, short
 from producers.cli.platform import platform
 from schemas.evidence.purposes import Purpose
 
@@ -27,9 +27,7 @@ def list_keys(context: typer.Context, json: JsonOption = False) -> None:
     from tenancy.platform.clock import utc_now
 
     found = views(trust(platform(context).settings()).file, utc_now())
-    if json:
-        return print_json(found)
-    return print_rows(
+    print_rows(
         found,
         {
             "key": lambda view: short(view.key.key_id),
@@ -42,6 +40,7 @@ def list_keys(context: typer.Context, json: JsonOption = False) -> None:
             "revoked": lambda view: view.key.revoked_at,
         },
         empty="the trust file lists no key",
+        json=json,
     )
 
 
