@@ -29,10 +29,7 @@ def scopes(values: list[str]) -> list[str]:
 def create(
     context: typer.Context,
     tenant: TenantOption,
-    name: Annotated[
-        str,
-        typer.Option(callback=opaque_id, help="The application that gets it; never a person.", show_default=False),
-    ],
+    name: Annotated[str, typer.Option(callback=opaque_id, help="The application that gets it; never a person.")],
     scope: Annotated[
         list[str], typer.Option(callback=scopes, help="chat, embeddings or knowledge; may be given several times.")
     ] = ["chat"],  # noqa: B006 - typer's way of a default
@@ -80,7 +77,7 @@ def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False
 @app.command()
 def revoke(
     context: typer.Context,
-    key_id: Annotated[str, typer.Argument(callback=opaque_id, help="The key's id.", show_default=False)],
+    key_id: Annotated[str, typer.Argument(callback=opaque_id, help="The key's id.")],
     tenant: TenantOption,
     json: JsonOption = False,
 ) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tenancy.bootstrap import Tenancy
     from tenancy.tenant_id import TenantId
 
-app = typer.Typer(help="The tamper-evident audit log of each tenant.", rich_markup_mode=None)
+app = typer.Typer(help="The tamper-evident audit log of each tenant.")
 
 
 @app.command()
@@ -29,22 +29,13 @@ def verify(
     context: typer.Context,
     tenant: OptionalTenantOption = None,
     copy: Annotated[
-        Path | None,
-        typer.Option("--copy", help="Check a file by `sano audit export` instead, offline.", show_default=False),
+        Path | None, typer.Option("--copy", help="Check a file by `sano audit export` instead, offline.")
     ] = None,
-    key: Annotated[
-        list[Path] | None,
-        typer.Option("--key", help="Public key, PEM; once for each that signed.", show_default=False),
-    ] = None,
+    key: Annotated[list[Path] | None, typer.Option("--key", help="Public key, PEM; once for each that signed.")] = None,
     trust_file: TrustFileOption = None,
     root: RootOption = None,
     expect_checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            "--expect-checkpoint",
-            help="A checkpoint, certificate or copy that must be in it.",
-            show_default=False,
-        ),
+        Path | None, typer.Option("--expect-checkpoint", help="A checkpoint, certificate or copy that must be in it.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -124,7 +115,7 @@ async def _copies(tenancy: Tenancy, tenant: TenantId | None) -> list[AuditCopy]:
 def export(
     context: typer.Context,
     tenant: TenantOption,
-    to: Annotated[Path, typer.Option("--to", help="The file to write.", show_default=False)],
+    to: Annotated[Path, typer.Option("--to", help="The file to write.")],
     json: JsonOption = False,
 ) -> None:
     """Write a copy of the log to a file. Whoever keeps it is a witness: the log cannot be cut back behind it unseen."""
@@ -142,15 +133,9 @@ def show(
     context: typer.Context,
     tenant: TenantOption,
     adapter: AdapterOption = None,
-    person: Annotated[
-        str | None, typer.Option("--person", help="What one reviewer or operator did.", show_default=False)
-    ] = None,
-    kind: Annotated[
-        str | None, typer.Option("--kind", help="A kind, as purge.fenced, or all of purge.", show_default=False)
-    ] = None,
-    since: Annotated[
-        datetime | None, typer.Option("--since", help="A day or a time, in UTC.", show_default=False)
-    ] = None,
+    person: Annotated[str | None, typer.Option("--person", help="What one reviewer or operator did.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="A kind, as purge.fenced, or all of purge.")] = None,
+    since: Annotated[datetime | None, typer.Option("--since", help="A day or a time, in UTC.")] = None,
     withdrawn: Annotated[
         bool, typer.Option("--withdrawn", help="Withdrawals, and the adapters that contain what was withdrawn.")
     ] = False,

@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 def chat(
     context: typer.Context,
-    question: Annotated[str, typer.Argument(help="What to ask.", show_default=False)],
+    question: Annotated[str, typer.Argument(help="What to ask.")],
     tenant: TenantOption,
     model: ModelOption = "active",
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of the answer at most.")] = 128,

@@ -24,10 +24,8 @@ def add_to(app: typer.Typer) -> None:
 def cost(
     context: typer.Context,
     tenant: TenantOption,
-    month: Annotated[str, typer.Option("--month", help="YYYY-MM, in UTC.", show_default=False)],
-    prices: Annotated[
-        Path | None, typer.Option("--prices", help="The price file; SANO_PRICE_FILE if absent.", show_default=False)
-    ] = None,
+    month: Annotated[str, typer.Option("--month", help="YYYY-MM, in UTC.")],
+    prices: Annotated[Path | None, typer.Option("--prices", help="The price file; SANO_PRICE_FILE if absent.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Price a tenant's month, and what adaptation adds."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from producers.settings import OperatorSettings
     from tenancy.bootstrap import Tenancy
 
-dlq = typer.Typer(help="Look at dead letters, and send them again after a fix.", rich_markup_mode=None)
+dlq = typer.Typer(help="Look at dead letters, and send them again after a fix.")
 
 
 def add_to(app: typer.Typer) -> None:

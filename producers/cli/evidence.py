@@ -115,9 +115,7 @@ def reproduce(context: typer.Context, digest: DigestArgument, json: JsonOption =
 def withdrawals(
     context: typer.Context,
     tenant: TenantOption,
-    receipts: Annotated[
-        Path | None, typer.Option("--receipts", help="Write every receipt into this folder.", show_default=False)
-    ] = None,
+    receipts: Annotated[Path | None, typer.Option("--receipts", help="Write every receipt into this folder.")] = None,
     json: JsonOption = False,
 ) -> None:
     """List withdrawals and what became of the adapters.
@@ -189,13 +187,12 @@ def usage(context: typer.Context, tenant: TenantOption, json: JsonOption = False
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(help="A certificate, manifest or receipt.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A certificate, manifest or receipt.")],
     key: KeyOption = None,
     trust_file: TrustFileOption = None,
     root: RootOption = None,
     verifier_key: Annotated[
-        Path | None,
-        typer.Option("--verifier-key", help="Public key of who countersigned it, PEM.", show_default=False),
+        Path | None, typer.Option("--verifier-key", help="Public key of who countersigned it, PEM.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -219,14 +216,13 @@ def verify(
 
 
 def countersign(
-    file: Annotated[Path, typer.Argument(help="A certificate of purge.", show_default=False)],
-    key: Annotated[Path, typer.Option("--key", help="The verifier's own private key, PEM.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A certificate of purge.")],
+    key: Annotated[Path, typer.Option("--key", help="The verifier's own private key, PEM.")],
     signer_key: SignerKeyOption = None,
     trust_file: TrustFileOption = None,
     root: RootOption = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="The file to write; FILE's name with .countersigned.json if absent."),
+        Path | None, typer.Option("--out", help="The file to write; FILE's name with .countersigned.json if absent.")
     ] = None,
 ) -> None:
     """Check a certificate offline, then sign it too.

@@ -10,10 +10,10 @@ from producers.cli.options import JsonOption, TenantOption, code, opaque_id
 from producers.cli.output import print_done, short
 from producers.cli.platform import read
 
-app = typer.Typer(help="Legal holds: place, release.", rich_markup_mode=None)
+app = typer.Typer(help="Legal holds: place, release.")
 
 
-HoldArgument = Annotated[str, typer.Argument(callback=opaque_id, help="The hold's id.", show_default=False)]
+HoldArgument = Annotated[str, typer.Argument(callback=opaque_id, help="The hold's id.")]
 
 
 # Both work on the object store alone: a hold must not have to wait for the bus.
@@ -23,12 +23,9 @@ HoldArgument = Annotated[str, typer.Argument(callback=opaque_id, help="The hold'
 def place(
     context: typer.Context,
     tenant: TenantOption,
-    reason: Annotated[
-        str, typer.Option("--reason", callback=code, help="A code, such as litigation.", show_default=False)
-    ],
+    reason: Annotated[str, typer.Option("--reason", callback=code, help="A code, such as litigation.")],
     hold: Annotated[
-        str | None,
-        typer.Option("--id", callback=opaque_id, help="An opaque id; a random one if absent.", show_default=False),
+        str | None, typer.Option("--id", callback=opaque_id, help="An opaque id; a random one if absent.")
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -26,10 +26,8 @@ def _claims(values: list[str]) -> list[str]:
 def set_(
     context: typer.Context,
     tenant: TenantOption,
-    issuer: Annotated[str, typer.Option(help="Its issuer, exactly as its tokens say it.", show_default=False)],
-    audience: Annotated[
-        str, typer.Option(help="The tokens' audience; it ends in sanolith: and the tenant's id.", show_default=False)
-    ],
+    issuer: Annotated[str, typer.Option(help="Its issuer, exactly as its tokens say it.")],
+    audience: Annotated[str, typer.Option(help="The tokens' audience; it ends in sanolith: and the tenant's id.")],
     require: Annotated[
         list[str],
         typer.Option(callback=_claims, help="NAME=VALUE of a claim that tokens must have; may be given several times."),

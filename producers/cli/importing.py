@@ -29,8 +29,7 @@ T = TypeVar("T")
 
 RawOption = Annotated[bool, typer.Option("--raw", help="Redact the file and propose it for review.")]
 JwkOption = Annotated[
-    Path | None,
-    typer.Option("--jwk", help="The tenant's public key; the bucket is not needed then.", show_default=False),
+    Path | None, typer.Option("--jwk", help="The tenant's public key; the bucket is not needed then.")
 ]
 FhirOption = Annotated[
     bool, typer.Option("--fhir", help="Redact Bundles, NDJSON or a $export folder and propose what they hold.")
@@ -41,8 +40,7 @@ Hl7Option = Annotated[
 QuestionCodeOption = Annotated[str, typer.Option("--question-code", help="With --hl7: OBX-3 of a question.")]
 AnswerCodeOption = Annotated[str, typer.Option("--answer-code", help="With --hl7: OBX-3 of an answer.")]
 MappingOption = Annotated[
-    Path | None,
-    typer.Option("--mapping", help="With --fhir: which element is what, a YAML file.", show_default=False),
+    Path | None, typer.Option("--mapping", help="With --fhir: which element is what, a YAML file.")
 ]
 
 
@@ -52,10 +50,7 @@ def add_to(app: typer.Typer) -> None:
 
 def import_(
     context: typer.Context,
-    files: Annotated[
-        list[Path],
-        typer.Argument(help="JSON Lines: messages, reviewer, consent.", show_default=False),
-    ],
+    files: Annotated[list[Path], typer.Argument(help="JSON Lines: messages, reviewer, consent.")],
     tenant: TenantOption,
     raw: RawOption = False,
     fhir: FhirOption = False,

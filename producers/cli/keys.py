@@ -10,20 +10,13 @@ import typer
 if TYPE_CHECKING:
     from tenancy.evidence.trust import Verifier
 
-KeyOption = Annotated[
-    Path | None,
-    typer.Option("--key", help="Its public key, PEM, in place of a trust file.", show_default=False),
-]
+KeyOption = Annotated[Path | None, typer.Option("--key", help="Its public key, PEM, in place of a trust file.")]
 SignerKeyOption = Annotated[
-    Path | None,
-    typer.Option("--signer-key", help="The signer's public key, in place of a trust file.", show_default=False),
+    Path | None, typer.Option("--signer-key", help="The signer's public key, in place of a trust file.")
 ]
-TrustFileOption = Annotated[
-    Path | None, typer.Option("--trust", help="The trust file; SANO_TRUST_FILE if absent.", show_default=False)
-]
+TrustFileOption = Annotated[Path | None, typer.Option("--trust", help="The trust file; SANO_TRUST_FILE if absent.")]
 RootOption = Annotated[
-    Path | None,
-    typer.Option("--root", help="Public root key, PEM; SANO_TRUST_ROOT_FILE if absent.", show_default=False),
+    Path | None, typer.Option("--root", help="Public root key, PEM; SANO_TRUST_ROOT_FILE if absent.")
 ]
 
 

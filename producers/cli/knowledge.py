@@ -22,28 +22,24 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Keep the documents that a tenant's answers may cite.", no_args_is_help=True)
 
-DocumentArgument = Annotated[str, typer.Argument(callback=opaque_id, help="The document's id.", show_default=False)]
+DocumentArgument = Annotated[str, typer.Argument(callback=opaque_id, help="The document's id.")]
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]
 
 
 @app.command()
 def add(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(help="Markdown, text, HTML, PDF, DOCX or FHIR.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(help="Markdown, text, HTML, PDF, DOCX or FHIR.")],
     tenant: TenantOption,
     document_id: Annotated[
-        str | None,
-        typer.Option("--id", callback=opaque_id, help="Of one file; made of its name if absent.", show_default=False),
+        str | None, typer.Option("--id", callback=opaque_id, help="Of one file; made of its name if absent.")
     ] = None,
-    title: Annotated[
-        str | None, typer.Option("--title", help="Of one file; its first heading if absent.", show_default=False)
-    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="Of one file; its first heading if absent.")] = None,
     effective_from: Annotated[
-        datetime | None,
-        typer.Option("--from", formats=DATES, help="Cite it from then on; a day is UTC.", show_default=False),
+        datetime | None, typer.Option("--from", formats=DATES, help="Cite it from then on; a day is UTC.")
     ] = None,
     effective_until: Annotated[
-        datetime | None, typer.Option("--until", formats=DATES, help="Do not cite it from then on.", show_default=False)
+        datetime | None, typer.Option("--until", formats=DATES, help="Do not cite it from then on.")
     ] = None,
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Redact nothing: you state that nobody can be identified by it.")
@@ -117,11 +113,10 @@ def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False
 @app.command()
 def search(
     context: typer.Context,
-    query: Annotated[str, typer.Argument(help="What a question would ask.", show_default=False)],
+    query: Annotated[str, typer.Argument(help="What a question would ask.")],
     tenant: TenantOption,
     top_k: Annotated[
-        int | None,
-        typer.Option("--top-k", min=1, max=20, help="Passages at most; the policy's if absent.", show_default=False),
+        int | None, typer.Option("--top-k", min=1, max=20, help="Passages at most; the policy's if absent.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -156,8 +151,7 @@ def lineage(
     context: typer.Context,
     tenant: TenantOption,
     document: Annotated[
-        str | None,
-        typer.Argument(callback=opaque_id, help="The document's id; the published set if absent.", show_default=False),
+        str | None, typer.Argument(callback=opaque_id, help="The document's id; the published set if absent.")
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -34,12 +34,11 @@ if TYPE_CHECKING:
     Ask = Callable[[Tenancy, TenantId, str], Awaitable[None]]
 
 CertificateOption = Annotated[
-    Path | None,
-    typer.Option("--certificate", help="Wait, and write the certificate to this file.", show_default=False),
+    Path | None, typer.Option("--certificate", help="Wait, and write the certificate to this file.")
 ]
 
 
-subcontractors = typer.Typer(help="Subcontractors: confirm.", rich_markup_mode=None)
+subcontractors = typer.Typer(help="Subcontractors: confirm.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,7 +49,7 @@ def add_to(app: typer.Typer) -> None:
 def export(
     context: typer.Context,
     tenant: TenantOption,
-    to: Annotated[Path, typer.Option("--to", help="A new or an empty folder.", show_default=False)],
+    to: Annotated[Path, typer.Option("--to", help="A new or an empty folder.")],
     timeout: TimeoutOption = 300.0,
     json: JsonOption = False,
 ) -> None:
@@ -146,8 +145,7 @@ purge = _asking("purge", "Purge everything of the tenant, whatever its contract.
 def purges(
     context: typer.Context,
     certificates: Annotated[
-        Path | None,
-        typer.Option("--certificates", help="Write every certificate into this folder.", show_default=False),
+        Path | None, typer.Option("--certificates", help="Write every certificate into this folder.")
     ] = None,
     is_open: Annotated[bool, typer.Option("--open", help="Only those that are not certified.")] = False,
     json: JsonOption = False,
@@ -211,12 +209,9 @@ PURGE_COLUMNS: dict[str, Cell] = {
 @subcontractors.command()
 def confirm(
     context: typer.Context,
-    subcontractor: Annotated[str, typer.Argument(callback=code, help="As it is declared.", show_default=False)],
+    subcontractor: Annotated[str, typer.Argument(callback=code, help="As it is declared.")],
     tenant: TenantOption,
-    reference: Annotated[
-        str,
-        typer.Option("--reference", callback=opaque_id, help="An opaque id of its document.", show_default=False),
-    ],
+    reference: Annotated[str, typer.Option("--reference", callback=opaque_id, help="An opaque id of its document.")],
     json: JsonOption = False,
 ) -> None:
     """Record that a subcontractor confirmed the destruction.

@@ -13,7 +13,7 @@ from producers.cli.options import JsonOption
 from producers.cli.output import print_json, print_rows
 from producers.cli.platform import platform
 
-topics = typer.Typer(help="Topics of the contract on a cluster.", rich_markup_mode=None)
+topics = typer.Typer(help="Topics of the contract on a cluster.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -79,9 +79,7 @@ def doctor(context: typer.Context, json: JsonOption = False) -> None:
 
 
 def demo(
-    report: Annotated[
-        Path | None, typer.Option("--report", help="Write a report in JSON to this file.", show_default=False)
-    ] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Write a report in JSON to this file.")] = None,
 ) -> None:
     """Run the whole loop on a stack of its own.
 

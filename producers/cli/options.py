@@ -53,30 +53,22 @@ def _model(value: str) -> str:
     return value if value in ("active", "base") else str(_digest(value))
 
 
-TenantOption = Annotated[
-    TenantId, typer.Option("--tenant", callback=tenant_id, help="The tenant's id.", show_default=False)
-]
-TenantArgument = Annotated[TenantId, typer.Argument(callback=tenant_id, help="The tenant's id.", show_default=False)]
+TenantOption = Annotated[TenantId, typer.Option("--tenant", callback=tenant_id, help="The tenant's id.")]
+TenantArgument = Annotated[TenantId, typer.Argument(callback=tenant_id, help="The tenant's id.")]
 NewTenantArgument = Annotated[
-    TenantId | None, typer.Argument(callback=tenant_id, help="An id; a random one if absent.", show_default=False)
+    TenantId | None, typer.Argument(callback=tenant_id, help="An id; a random one if absent.")
 ]
-DigestArgument = Annotated[
-    str, typer.Argument(callback=_digest, help="An adapter's digest, or its first 8 digits.", show_default=False)
-]
+DigestArgument = Annotated[str, typer.Argument(callback=_digest, help="An adapter's digest, or its first 8 digits.")]
 OptionalDigestArgument = Annotated[
-    str | None,
-    typer.Argument(callback=_digest, help="An adapter's digest, or its first 8 digits.", show_default=False),
+    str | None, typer.Argument(callback=_digest, help="An adapter's digest, or its first 8 digits.")
 ]
 ModelOption = Annotated[str, typer.Option("--model", callback=_model, help="active, base, or a digest.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return only when it is over.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait at most.")]
 OptionalTenantOption = Annotated[
-    TenantId | None, typer.Option("--tenant", callback=tenant_id, help="One tenant; all if absent.", show_default=False)
+    TenantId | None, typer.Option("--tenant", callback=tenant_id, help="One tenant; all if absent.")
 ]
 AdapterOption = Annotated[
-    str | None,
-    typer.Option(
-        "--adapter", callback=_digest, help="One adapter, by its digest or its first 8 digits.", show_default=False
-    ),
+    str | None, typer.Option("--adapter", callback=_digest, help="One adapter, by its digest or its first 8 digits.")
 ]

@@ -23,9 +23,7 @@ from tenancy.errors import Refused
 from tenancy.state.policy_changes import policy_with, require_consistent
 from tenancy.tenant_id import TenantId
 
-FileOption = Annotated[
-    Path | None, typer.Option("--file", help="Take fields from this YAML file; options win.", show_default=False)
-]
+FileOption = Annotated[Path | None, typer.Option("--file", help="Take fields from this YAML file; options win.")]
 
 
 def _changes(file: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +116,7 @@ def _print(view: PolicyView, *, json: bool) -> None:
 def made_commands() -> dict[str, Any]:
     """The commands by name, made anew."""
     app = typer.Typer(rich_markup_mode=None)
-    policy = typer.Typer(help="The tenant's policy: show, set.", rich_markup_mode=None)
+    policy = typer.Typer(help="The tenant's policy: show, set.")
     app.command("create")(policy_options(create, show_defaults=True))
     policy.command("show")(show)
     policy.command("set")(policy_options(set_, show_defaults=False))

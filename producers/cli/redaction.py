@@ -20,19 +20,14 @@ def add_to(app: typer.Typer) -> None:
 
 def redact(
     file: Annotated[
-        Path | None,
-        typer.Argument(help="JSON Lines of id and text; standard input if absent or -.", show_default=False),
+        Path | None, typer.Argument(help="JSON Lines of id and text; standard input if absent or -.")
     ] = None,
     terms: Annotated[
-        Path | None,
-        typer.Option("--terms", help="Your own identifiers, one a line: staff, wards, places.", show_default=False),
+        Path | None, typer.Option("--terms", help="Your own identifiers, one a line: staff, wards, places.")
     ] = None,
-    allow: Annotated[
-        Path | None, typer.Option("--allow", help="Terms that are no identifiers, one a line.", show_default=False)
-    ] = None,
+    allow: Annotated[Path | None, typer.Option("--allow", help="Terms that are no identifiers, one a line.")] = None,
     shift_dates: Annotated[
-        bool,
-        typer.Option("--shift-dates", help="Move each line's dates by one random number of days, and show them."),
+        bool, typer.Option("--shift-dates", help="Move each line's dates by one random number of days, and show them.")
     ] = False,
     json: JsonOption = False,
 ) -> None:

@@ -48,49 +48,29 @@ def _type(value: str) -> str:
     return value
 
 
-TopicsOption = Annotated[
-    list[str] | None, typer.Option("--topic", help="Of this topic; may be repeated.", show_default=False)
-]
+TopicsOption = Annotated[list[str] | None, typer.Option("--topic", help="Of this topic; may be repeated.")]
 TenantsOption = Annotated[
-    list[str] | None,
-    typer.Option("--tenant", callback=each(tenant_id), help="Of this tenant; may be repeated.", show_default=False),
+    list[str] | None, typer.Option("--tenant", callback=each(tenant_id), help="Of this tenant; may be repeated.")
 ]
 EventsOption = Annotated[
-    list[str] | None,
-    typer.Option("--event-id", callback=each(opaque_id), help="With this ce_id; may be repeated.", show_default=False),
+    list[str] | None, typer.Option("--event-id", callback=each(opaque_id), help="With this ce_id; may be repeated.")
 ]
 TypesOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--type",
-        callback=each(_type),
-        help="Of this type, such as example.approved; may be repeated.",
-        show_default=False,
-    ),
+    typer.Option("--type", callback=each(_type), help="Of this type, such as example.approved; may be repeated."),
 ]
 ReasonsOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--reason", callback=each(code), help="Dead-lettered for this reason; may be repeated.", show_default=False
-    ),
+    typer.Option("--reason", callback=each(code), help="Dead-lettered for this reason; may be repeated."),
 ]
 ConsumersOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--consumer",
-        callback=each(opaque_id),
-        help="Dead-lettered by this consumer; may be repeated.",
-        show_default=False,
-    ),
+    typer.Option("--consumer", callback=each(opaque_id), help="Dead-lettered by this consumer; may be repeated."),
 ]
-PlanArgument = Annotated[Path, typer.Argument(help="The plan's file.", show_default=False)]
+PlanArgument = Annotated[Path, typer.Argument(help="The plan's file.")]
 ToOption = Annotated[
     Path | None,
-    typer.Option(
-        "--to",
-        help="Another installation to send to: a file with the fields of .sano/stack.json.",
-        show_default=False,
-    ),
+    typer.Option("--to", help="Another installation to send to: a file with the fields of .sano/stack.json."),
 ]
 ExecuteOption = Annotated[bool, typer.Option("--execute", help="Send. Without it, only say what would be sent.")]
 VouchOption = Annotated[

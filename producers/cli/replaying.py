@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from producers.settings import OperatorSettings
     from tenancy.bootstrap import Tenancy
 
-replay = typer.Typer(help="Send again what topics hold: plan, run, report.", rich_markup_mode=None)
+replay = typer.Typer(help="Send again what topics hold: plan, run, report.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -55,23 +55,15 @@ def plan_(
     event_id: EventsOption = None,
     type_: TypesOption = None,
     since: Annotated[
-        str | None, typer.Option("--from", callback=checked_moment, help="Appended then or later.", show_default=False)
+        str | None, typer.Option("--from", callback=checked_moment, help="Appended then or later.")
     ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", callback=checked_moment, help="Appended before then.", show_default=False)
-    ] = None,
+    until: Annotated[str | None, typer.Option("--until", callback=checked_moment, help="Appended before then.")] = None,
     dead_letter_reason: Annotated[
         list[str] | None,
-        typer.Option(
-            "--dead-letter-reason",
-            callback=each(code),
-            help="Dead letters of this reason; may be repeated.",
-            show_default=False,
-        ),
+        typer.Option("--dead-letter-reason", callback=each(code), help="Dead letters of this reason; may be repeated."),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="The file to write; named after the replay if absent.", show_default=False),
+        Path | None, typer.Option("--out", help="The file to write; named after the replay if absent.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -117,10 +109,7 @@ def run_(
     context: typer.Context,
     plan: PlanArgument,
     sha256: Annotated[
-        str,
-        typer.Argument(
-            metavar="HASH", callback=checked_hash, help="The plan's hash, or its first 8 digits.", show_default=False
-        ),
+        str, typer.Argument(metavar="HASH", callback=checked_hash, help="The plan's hash, or its first 8 digits.")
     ],
     execute: ExecuteOption = False,
     to: ToOption = None,
@@ -133,7 +122,6 @@ def run_(
             "--max-effects",
             min=0,
             help="Stop when more handlings than this have an effect. Absent: 0; with --to or dead letters no limit.",
-            show_default=False,
         ),
     ] = None,
     max_dead_letters: MaxDeadLettersOption = 0,

@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Review proposed examples.", no_args_is_help=True)
 
-ExampleArgument = Annotated[str, typer.Argument(callback=opaque_id, help="The example's id.", show_default=False)]
+ExampleArgument = Annotated[str, typer.Argument(callback=opaque_id, help="The example's id.")]
 VersionOption = Annotated[int, typer.Option("--version", min=1, help="The version that was looked at.")]
-ReviewerOption = Annotated[
-    str, typer.Option("--reviewer", callback=opaque_id, help="The reviewer's opaque id.", show_default=False)
-]
+ReviewerOption = Annotated[str, typer.Option("--reviewer", callback=opaque_id, help="The reviewer's opaque id.")]
 
 
 def _role(value: str) -> str:
@@ -122,10 +120,7 @@ def link(
     tenant: TenantOption,
     role: Annotated[str, typer.Option("--role", callback=_role, help="reviewer or compliance.")] = "reviewer",
     reviewer: Annotated[
-        str | None,
-        typer.Option(
-            "--reviewer", callback=opaque_id, help="An opaque id; a random one if absent.", show_default=False
-        ),
+        str | None, typer.Option("--reviewer", callback=opaque_id, help="An opaque id; a random one if absent.")
     ] = None,
     minutes: Annotated[int, typer.Option("--minutes", min=1, max=60, help="How long it is valid.")] = 15,
 ) -> None:

@@ -36,7 +36,7 @@ class TenantGroup(TyperGroup):
         return super().get_command(ctx, cmd_name)
 
 
-app = typer.Typer(cls=TenantGroup, help="Tenants: their state, policy, terms and credentials.", rich_markup_mode=None)
+app = typer.Typer(cls=TenantGroup, help="Tenants: their state, policy, terms and credentials.")
 app.add_typer(terms.app, name="terms")
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from schemas.objects.terms import Term
     from tenancy.bootstrap import Tenancy
 
-app = typer.Typer(help="The tenant's own terms: add, list, remove.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="The tenant's own terms: add, list, remove.", no_args_is_help=True)
 
 MOST_CHARACTERS = 8 * 1024**2
 

@@ -152,8 +152,7 @@ def activate(
     tenant: TenantOption,
     digest: OptionalDigestArgument = None,
     canary: Annotated[
-        str | None,
-        typer.Option("--canary", help="Only so many in a hundred conversations, such as 10%.", show_default=False),
+        str | None, typer.Option("--canary", help="Only so many in a hundred conversations, such as 10%.")
     ] = None,
 ) -> None:
     """Make an adapter the one that answers.

@@ -45,7 +45,7 @@ def list_keys(context: typer.Context, json: JsonOption = False) -> None:
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(help="Where the keys are to lie.", show_default=False)]) -> None:
+def init(folder: Annotated[Path, typer.Argument(help="Where the keys are to lie.")]) -> None:
     """Make every key and the trust file.
 
     What is there already stays. `sano up` does it for the local stack.
@@ -59,17 +59,15 @@ def init(folder: Annotated[Path, typer.Argument(help="Where the keys are to lie.
 @app.command()
 def rotate(
     context: typer.Context,
-    purpose: Annotated[Purpose, typer.Argument(help="What the key signs.", show_default=False)],
+    purpose: Annotated[Purpose, typer.Argument(help="What the key signs.")],
     publisher: Annotated[
-        str | None, typer.Option("--publisher", help="Whose event key: a service, or operators.", show_default=False)
+        str | None, typer.Option("--publisher", help="Whose event key: a service, or operators.")
     ] = None,
     key: Annotated[
-        str | None,
-        typer.Option("--key", help="The new key: a PEM file, or kms: and its id. Made if absent.", show_default=False),
+        str | None, typer.Option("--key", help="The new key: a PEM file, or kms: and its id. Made if absent.")
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Where a key that is made goes; beside the trust file if absent."),
+        Path | None, typer.Option("--out", help="Where a key that is made goes; beside the trust file if absent.")
     ] = None,
     overlap_hours: Annotated[
         float, typer.Option("--overlap-hours", min=0.0, max=8760.0, help="So long the old key may still sign.")
@@ -104,14 +102,13 @@ def rotate(
 @app.command()
 def register(
     context: typer.Context,
-    publisher: Annotated[str, typer.Argument(help="A name for the publisher.", show_default=False)],
-    key: Annotated[Path, typer.Option("--key", help="Its public key, PEM.", show_default=False)],
+    publisher: Annotated[str, typer.Argument(help="A name for the publisher.")],
+    key: Annotated[Path, typer.Option("--key", help="Its public key, PEM.")],
     tenant: Annotated[
         list[str] | None, typer.Option("--tenant", help="It speaks for this tenant; may be repeated. All if absent.")
     ] = None,
     event_type: Annotated[
-        list[str] | None,
-        typer.Option("--type", help="It publishes this type; may be repeated.", show_default=False),
+        list[str] | None, typer.Option("--type", help="It publishes this type; may be repeated.")
     ] = None,
 ) -> None:
     """Let a publisher from outside sign its events."""
@@ -138,7 +135,7 @@ def register(
 @app.command()
 def revoke(
     context: typer.Context,
-    key: Annotated[str, typer.Argument(help="The key's id, or its beginning.", show_default=False)],
+    key: Annotated[str, typer.Argument(help="The key's id, or its beginning.")],
     at: Annotated[
         datetime | None,
         typer.Option("--at", help="The earliest time at which somebody else may have had it; now if absent. UTC."),
