@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,7 @@ from consumers.runtime.liveness import Progress
 from consumers.runtime.parsing import Partition, Record, event_of
 from consumers.runtime.poison import HANDLER_ERROR, KEEPS_FAILING, OURS, Poison
 from consumers.runtime.redeliveries import Redeliveries
-from consumers.runtime.requeue import copies_for, must_happen
+from consumers.runtime.requeue import copy_for, must_happen
 from schemas.bus.dead_letters import TOO_LARGE
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
@@ -163,13 +162,11 @@ class Handling:
         dispatcher.telemetry.dead_letters.add(1, {"topic": record.topic, "reason": code})
 
     async def _requeue(self, record: Record, poison: Poison) -> bool:
-        """False for what fills a message by itself: no copy of it can name its reader."""
+        """False for what fills a message: no copy of it can name its reader."""
         dispatcher = self.dispatcher
-        for copy in copies_for(dispatcher.reader, record, poison.event):
-            with suppress(MessageTooLarge):
-                await dispatcher.tenancy.publisher.publish_raw(copy)
-                break
-        else:
+        try:
+            await dispatcher.tenancy.publisher.publish_raw(copy_for(dispatcher.reader, record))
+        except MessageTooLarge:
             return False
         dispatcher.telemetry.requeued.add(1, {"topic": record.topic, "reason": poison.code})
         logger.error("sent to the back of its topic", extra={"reason": poison.code, "consumer": dispatcher.service})

@@ -9,13 +9,11 @@ over. The name is the service's or the replica's and not that of a group, whose 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from consumers.runtime.parsing import Record
 from schemas.base.identifiers import OPAQUE_ID_PATTERN
-from schemas.bus.envelope import REQUEUED_FOR, Event, encode
+from schemas.bus.envelope import REQUEUED_FOR, Event
 from schemas.bus.events import AdapterRetired, EventData, PurgeFenced, PurgeRequested, ReplicaEvicted, TenantChurned
-from schemas.bus.signatures import SIGNATURE, is_covered
 from schemas.bus.topics import REPLICA_SERVICE, TOPICS
 from tenancy.bus import RawMessage
 
@@ -27,19 +25,10 @@ def must_happen(event: Event | None) -> bool:
     return event is not None and isinstance(event.data, MUST_HAPPEN)
 
 
-def copies_for(reader: str, record: Record, event: Event | None) -> Iterator[RawMessage]:
-    """The message for this reader only: as it came or, where that leaves no room for the reader's name, without what is
-    not of the contract, or of what is signed.
-    """
-    named = (REQUEUED_FOR, reader.encode())
+def copy_for(reader: str, record: Record) -> RawMessage:
+    """The message as it came, for this reader only."""
     headers = [header for header in record.headers if header[0] != REQUEUED_FOR]
-    yield RawMessage(record.topic, record.key, record.value, [*headers, named])
-    if any(name == SIGNATURE for name, _ in headers):
-        signed = [header for header in headers if is_covered(header[0]) or header[0] == SIGNATURE]
-        yield RawMessage(record.topic, record.key, record.value, [*signed, named])
-    elif event is not None:
-        message = encode(event)
-        yield RawMessage(message.topic, message.key, message.value, [*message.headers, named])
+    return RawMessage(record.topic, record.key, record.value, [*headers, (REQUEUED_FOR, reader.encode())])
 
 
 def is_for_another(reader: str, record: Record, event: Event) -> bool:

@@ -10,10 +10,10 @@ import pytest
 from consumers.runtime.liveness import Progress
 from consumers.runtime.redeliveries import Redeliveries
 from schemas.bus import events
-from schemas.bus.envelope import Event, decode
+from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.bus.topics import MESSAGE_BYTES
-from tenancy.bus import RawMessage, RecordingPublisher
+from tenancy.bus import RecordingPublisher
 from tenancy.errors import (
     Refused,
     Transient,
@@ -102,31 +102,7 @@ async def test_a_purge_command_whose_outcome_the_bus_refuses_is_requeued_and_no_
     assert progress.consecutive_failures == POLICY.deliveries
 
 
-async def _requeued(record: Any) -> RawMessage:
-    """What is published where the command in this record fails until patience is over."""
-    results = await again_and_again(record, Refused("object-store-refused", "refused: 403"), POLICY.deliveries)
-    assert [result.acknowledged for result in results] == [False, False, True]
-    [published] = [message for result in results for message in result.letters]
-    return published
-
-
-async def test_a_purge_command_that_leaves_no_room_for_its_readers_name_is_requeued_without_what_is_not_its_own() -> (
-    None
-):
-    record = a_record(PURGE)
-    size = sum(len(part) for part in (record.key, record.value, *(p for n, v in record.headers for p in (n, v))))
-    padding = ("x", b"x" * (MESSAGE_BYTES - size - 1))
-    full = replace(record, headers=(*record.headers, padding))
-    published = await _requeued(full)
-    assert published.topic == events.TENANTS
-    assert dict(published.headers) == {**dict(record.headers), "sano_only_for": b"curation"}
-    again = decode(published.key, published.value, published.headers)
-    assert again == decode(full.key, full.value, full.headers)
-
-
-async def test_a_purge_command_that_fills_a_message_by_itself_is_a_dead_letter_and_does_not_come_again_for_ever() -> (
-    None
-):
+async def test_a_purge_command_that_fills_a_message_is_a_dead_letter_and_does_not_come_again_for_ever() -> None:
     source = b"/" * (MESSAGE_BYTES - 700)
     record = a_record(PURGE)
     full = replace(record, headers=tuple((n, source if n == "ce_source" else v) for n, v in record.headers))
@@ -134,7 +110,9 @@ async def test_a_purge_command_that_fills_a_message_by_itself_is_a_dead_letter_a
     full = replace(
         full, headers=tuple((n, v + b"/" * (MESSAGE_BYTES - size) if v is source else v) for n, v in full.headers)
     )
-    letter = await _requeued(full)
+    results = await again_and_again(full, Refused("object-store-refused", "refused: 403"), POLICY.deliveries)
+    assert [result.acknowledged for result in results] == [False, False, True]
+    [letter] = [message for result in results for message in result.letters]
     assert letter.topic == f"{events.TENANTS}.dlq"
     assert dict(letter.headers)["dlq_reason"] == b"too-large"
 
