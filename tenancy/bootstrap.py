@@ -140,9 +140,9 @@ def signer(settings: BusSettings, purpose: Purpose, trusted: Trust | None = None
     return Signer.of(purpose, key)
 
 
-def event_signer(settings: BusSettings, clock: Clock = utc_now) -> EventSigner | None:
+def event_signer(settings: BusSettings) -> EventSigner | None:
     """None for a process that was given no event key: what it publishes is unsigned. Raises as :func:`process_keys`."""
-    return EventSigner(signer(settings, Purpose.EVENT), clock) if settings.event_key is not None else None
+    return EventSigner(signer(settings, Purpose.EVENT)) if settings.event_key is not None else None
 
 
 def signing_key(reference: str, given_by: str, timeout_seconds: float) -> SigningKey:

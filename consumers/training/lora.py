@@ -64,7 +64,6 @@ def train_lora(
     *,
     base_model_name: str,
     run_id: str,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> TrainingResult:
     """Train and save ``adapter_model.safetensors`` and ``adapter_config.json`` into ``output_dir``.
 
@@ -78,7 +77,7 @@ def train_lora(
     :class:`TrainingDiverged`, and :class:`~schemas.models.adapter_files.AdapterRefused` when ``base_model_name`` is a
     path.
     """
-    started = clock()
+    started = time.perf_counter()
     check_base_model_name(base_model_name)
     processor = select_processor(hyperparameters.precision)
     tokenizer = _tokenizer(base)
@@ -113,7 +112,7 @@ def train_lora(
         heldout_loss_before=before,
         heldout_loss_after=after,
         tokens=sum(len(example.input_ids) for example in seen),
-        seconds=clock() - started,
+        seconds=time.perf_counter() - started,
         processor=processor,
         library_versions={name: version(name) for name in _LIBRARIES},
     )

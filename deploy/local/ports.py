@@ -33,9 +33,9 @@ def free_ports(count: int) -> list[int]:
     raise OSError(f"fewer than {count} free ports between {_LOWEST} and {highest}")
 
 
-def accepts_connections(port: int, host: str = LOOPBACK) -> bool:
+def accepts_connections(port: int) -> bool:
     try:
-        socket.create_connection((host, port), timeout=1).close()
+        socket.create_connection((LOOPBACK, port), timeout=1).close()
     except OSError:
         return False
     return True

@@ -25,8 +25,8 @@ AT_ONCE = 8
 class PublicKeys:
     """Reads keys, and no master key: the private half stays sealed."""
 
-    def __init__(self, at_once: int = AT_ONCE) -> None:
-        self._turns = asyncio.Semaphore(at_once)
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def jwks(self, views: TenantStateCache, name: str) -> dict[str, Any]:
         """RFC 7517, section 5. Raises :class:`RequestRefused` (404)."""

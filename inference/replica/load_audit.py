@@ -14,7 +14,7 @@ from schemas.evidence.audit import Actor
 from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused, Transient
-from tenancy.platform.clock import NewNonce, random_nonce
+from tenancy.platform.clock import random_nonce
 from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.tenant_id import TenantId
 
@@ -37,7 +37,6 @@ class LoadAudit:
     tenancy: Tenancy
     replica_id: str
     on_lost: Callable[[], None]
-    new_nonce: NewNonce = random_nonce
     _waiting: deque[tuple[TenantId, AuditRecord]] = field(default_factory=deque)
 
     def note(self, tenant: TenantId, digest: str) -> None:
@@ -46,7 +45,7 @@ class LoadAudit:
             self._lost("too many wait for the object store")
             return
         record = AuditRecord(
-            occurrence=event_id(LOADED, tenant, f"{self.replica_id}|{digest}|{self.new_nonce()}"),
+            occurrence=event_id(LOADED, tenant, f"{self.replica_id}|{digest}|{random_nonce()}"),
             kind=LOADED,
             time=self.tenancy.clock(),
             actor=Actor(role="replica", id=self.replica_id),

@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused, Transient
-from tenancy.platform.clock import NewNonce, random_nonce
+from tenancy.platform.clock import random_nonce
 from tenancy.storage.derived_keys import TAG_DIGITS, derived_key, tag
 from tenancy.storage.kept_keys import KeptKeys
 from tenancy.storage.keys import TenantKeys
@@ -51,7 +51,6 @@ class AnswerIds:
 
     tenancy: Tenancy
     require_admitted: Callable[[TenantId], None]
-    new_nonce: NewNonce = random_nonce
     _keys: KeptKeys[bytes] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -60,8 +59,8 @@ class AnswerIds:
     async def new(self, tenant: TenantId, adapter: str) -> str:
         """The id of an answer by this adapter (``base`` for none). Raises :class:`RequestRefused` (403)."""
         begun = f"{int(self.tenancy.clock().timestamp()):0{TIME_DIGITS}x}"
-        nonce, key = begun + self.new_nonce()[TIME_DIGITS:], await self._key(tenant)
-        return nonce + (self.new_nonce() if key is None else _signed(key, nonce, adapter))
+        nonce, key = begun + random_nonce()[TIME_DIGITS:], await self._key(tenant)
+        return nonce + (random_nonce() if key is None else _signed(key, nonce, adapter))
 
     async def given(self, tenant: TenantId, answer_id: str, among: Iterable[str]) -> GivenAnswer | None:
         """The answer, if one of these adapters gave it to the tenant; None where none did, the id is over, or the

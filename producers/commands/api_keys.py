@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -54,12 +54,11 @@ async def create(
     scopes: Iterable[Scope],
     lifetime: timedelta,
     created_by: str,
-    new_key: Callable[[TenantId], GivenKey] = GivenKey.random,
 ) -> CreatedKey:
     """Create a key. Raises :class:`UnknownTenant`, :class:`TenantFenced`, and :class:`Refused` for a name in use."""
     if not timedelta(0) < lifetime <= timedelta(days=MAX_DAYS):
         raise Refused("bad-lifetime", f"refused: a key lives up to {MAX_DAYS} days")
-    now, given = tenancy.clock(), new_key(tenant)
+    now, given = tenancy.clock(), GivenKey.random(tenant)
     try:
         key = ApiKey(
             key_id=given.key_id,

@@ -44,10 +44,9 @@ async def export_adapter(
     *,
     requested_by: str,
     timeout_seconds: float,
-    digest: str | None = None,
     report: Report = ignore,
 ) -> Exported:
-    """Export the active adapter, or ``digest``, into ``directory``, which is made and must be empty.
+    """Export the active adapter into ``directory``, which is made and must be empty.
 
     Nothing appears there before the manifest's signature and the files' hashes were right. Of a tenant that is being
     purged and has a right of export, the purge's own export is taken, and that is acknowledged. Raises
@@ -55,7 +54,7 @@ async def export_adapter(
     """
     require_empty(directory)
     put_out = await export_of_purge(tenancy, tenant)
-    export_id = put_out or await request_export(tenancy, tenant, requested_by=requested_by, digest=digest)
+    export_id = put_out or await request_export(tenancy, tenant, requested_by=requested_by)
     await export_written(tenancy, tenant, export_id, timeout_seconds=timeout_seconds, report=report)
     report("downloading")
     store = await tenancy.store(tenant)

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from producers.progress import Progress, each, silent
-from producers.sources.approvals_file import NewSalt, random_salt
+from producers.sources.approvals_file import random_salt
 from producers.sources.documents.fhir_resources import read_documents
 from producers.sources.documents.reading import ReadDocument
 from schemas.base.contract import Contract
@@ -70,7 +70,6 @@ async def add_documents(
     effect: Effect | None = None,
     read: ReadFile = read_documents,
     progress: Progress = silent,
-    new_salt: NewSalt = random_salt,
     deadline_seconds: float = DEADLINE_SECONDS,
 ) -> list[AddedDocument]:
     """Upload and publish every document, or none where one of them cannot be read. A FHIR file may hold many.
@@ -103,7 +102,7 @@ async def add_documents(
             added.append(await _withdrawn(tenancy, tenant, name))
             continue
         upload = _Upload(tenancy, tenant, store, deadline_seconds, effect or Effect())
-        version, content, is_new = await upload.sealed(name, document, held.documents.get(name), new_salt())
+        version, content, is_new = await upload.sealed(name, document, held.documents.get(name), random_salt())
         said = DocumentUpserted(
             document_id=name,
             version=version,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from producers.commands.audited import entered
-from producers.commands.requests import NewId, random_id
+from producers.commands.requests import random_id
 from schemas.base.identifiers import Sha256Hex
 from schemas.bus.envelope import event_id
 from schemas.evidence.audit import Actor
@@ -35,7 +35,6 @@ async def place(
     reason_code: str,
     placed_by: str,
     hold_id: str | None = None,
-    new_id: NewId = random_id,
 ) -> PlacedHold:
     """Place a hold and return it; with the id of one that is open, again is no change.
 
@@ -43,7 +42,10 @@ async def place(
     and :class:`~producers.commands.audited.NotAudited`.
     """
     hold = LegalHold(
-        hold_id=hold_id or f"hold-{new_id()}", reason_code=reason_code, placed_by=placed_by, placed_at=tenancy.clock()
+        hold_id=hold_id or f"hold-{random_id()}",
+        reason_code=reason_code,
+        placed_by=placed_by,
+        placed_at=tenancy.clock(),
     )
     placed = await _swapped(tenancy, tenant, legal_holds.placed(hold), hold.hold_id)
     await _entered(tenancy, tenant, placed, PLACED, placed.placed_by)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from producers.commands.audited import entered
-from producers.commands.requests import NewId, random_id
+from producers.commands.requests import random_id
 from producers.sources.importing import DEADLINE_SECONDS
 from schemas.bus.content import ExampleContent
 from schemas.bus.envelope import event_id
@@ -36,7 +36,6 @@ async def mark(
     *,
     reviewer_id: str,
     deadline_seconds: float = DEADLINE_SECONDS,
-    new_id: NewId = random_id,
 ) -> None:
     """Put the term on the tenant's list and ask for the search, which curation makes.
 
@@ -56,7 +55,7 @@ async def mark(
         terms = {folded(known.text): known for known in held.terms} | {folded(term.text): term}
         return held.evolve(terms=tuple(terms.values()))
 
-    scan_id = new_id()
+    scan_id = random_id()
     search = Rescan(term=term, example_id=example_id, reviewer_id=reviewer_id, asked_at=tenancy.clock())
     try:
         async with asyncio.timeout(deadline_seconds):

@@ -9,7 +9,7 @@ from schemas.objects.state import TenantState
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused, TenantFenced, UnknownTenant
-from tenancy.platform.clock import NewNonce, random_nonce
+from tenancy.platform.clock import random_nonce
 from tenancy.state.policy_changes import require_consistent
 from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId
@@ -31,7 +31,6 @@ async def onboard(
     policy: TenantPolicy | None = None,
     *,
     requested_by: str | None = None,
-    new_nonce: NewNonce = random_nonce,
 ) -> Onboarded:
     """Create the tenant, or finish what an interrupted onboarding began.
 
@@ -47,7 +46,7 @@ async def onboard(
         keys = await tenancy.keys.open(tenant)
     except UnknownTenant:
         keys = await tenancy.keys.create(tenant)
-    state = TenantState(tenant=tenant, nonce=new_nonce(), policy=wanted)
+    state = TenantState(tenant=tenant, nonce=random_nonce(), policy=wanted)
     found = (await tenancy.states.create(state)).state
     if found.status != "active":
         # A purge came in between; the key that was just made may not outlive it.

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from schemas.bus.events import ExportRequested, PurgeRequested, TenantChurned, TrainingRequested
 from schemas.bus.outcome import Outcome
 from schemas.objects.state import AdapterState, CanaryState, TenantState, oldest_first
-from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ContendedState, Refused
 from tenancy.state import activation
@@ -19,8 +18,6 @@ from tenancy.state.open_work import announce
 from tenancy.state.registry import Change, require_active
 from tenancy.storage.cas_record import ATTEMPTS, CONTENDED
 from tenancy.tenant_id import TenantId
-
-NewId = Callable[[], str]
 
 
 def random_id() -> str:
@@ -33,18 +30,14 @@ async def request_training(
     tenant: TenantId,
     *,
     requested_by: str | None = None,
-    hyperparameters: Hyperparameters | None = None,
-    new_id: NewId = random_id,
 ) -> str:
-    """Ask for a training of what is eligible now, and return the run's id. The policy's hyperparameters if None.
+    """Ask for a training of what is eligible now, and return the run's id.
 
     Raises :class:`TenantFenced` and :class:`UnknownTenant`.
     """
     await tenancy.active(tenant)
-    run_id = f"run-{new_id()}"
-    requested = TrainingRequested(
-        run_id=run_id, trigger="operator", hyperparameters=hyperparameters, requested_by=requested_by
-    )
+    run_id = f"run-{random_id()}"
+    requested = TrainingRequested(run_id=run_id, trigger="operator", requested_by=requested_by)
     await tenancy.outbox.publish(tenant, requested)
     return run_id
 
@@ -174,7 +167,6 @@ async def request_export(
     *,
     requested_by: str,
     digest: str | None = None,
-    new_id: NewId = random_id,
 ) -> str:
     """Ask for the active adapter, or for ``digest``, and return the export's id.
 
@@ -187,7 +179,7 @@ async def request_export(
     adapter = await Archive(await tenancy.store(tenant)).known_adapter(state, wanted)
     if adapter is None or adapter.status != "ready":
         raise Refused("unknown-adapter", "refused: the tenant has no adapter of this digest that it may take away")
-    export_id = f"export-{new_id()}"
+    export_id = f"export-{random_id()}"
     # The digest is named, so that an activation in between does not change what is exported.
     requested = ExportRequested(export_id=export_id, adapter_digest=wanted, requested_by=requested_by)
     await tenancy.outbox.publish(tenant, requested)
@@ -205,8 +197,6 @@ async def request_purge(
     tenant: TenantId,
     *,
     requested_by: str,
-    reason_code: str = "operator-request",
-    new_id: NewId = random_id,
 ) -> str:
     """Ask for a purge and return the id of the one that is under way: an earlier one, where there is one.
 
@@ -215,8 +205,8 @@ async def request_purge(
     state = (await tenancy.states.read(tenant)).state
     if state.purge is not None:
         return state.purge.purge_id
-    purge_id = f"purge-{new_id()}"
+    purge_id = f"purge-{random_id()}"
     await tenancy.outbox.publish(
-        tenant, PurgeRequested(purge_id=purge_id, reason_code=reason_code, requested_by=requested_by)
+        tenant, PurgeRequested(purge_id=purge_id, reason_code="operator-request", requested_by=requested_by)
     )
     return purge_id

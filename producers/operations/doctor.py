@@ -13,7 +13,7 @@ from producers.operations.principals import principals
 from producers.operations.topics import apply_topics
 from producers.operations.trust_admin import unsound_keys
 from producers.queries.purges_due import purges_due
-from producers.settings import STACK_FILE, OperatorSettings, is_local_bus, operator_settings
+from producers.settings import STACK_FILE, OperatorSettings, is_local_bus
 from schemas.base.contract import Contract
 from schemas.bus.publishers import OPERATORS
 from schemas.bus.retention import kept
@@ -42,7 +42,7 @@ class Check(Contract):
     remedy: str | None = None
 
 
-async def diagnose(load: Callable[[], OperatorSettings] = operator_settings) -> list[Check]:
+async def diagnose(load: Callable[[], OperatorSettings]) -> list[Check]:
     """Every check, in the order in which failures explain each other. Raises nothing that a check can say."""
     try:
         settings = load()

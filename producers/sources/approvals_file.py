@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,8 +20,6 @@ from schemas.base.identifiers import OPAQUE_ID_IN_WORDS, OpaqueId
 from schemas.base.integers import GREATEST, Version
 from schemas.bus.content import ChatMessage, ExampleContent
 from tenancy.errors import Refused
-
-NewSalt = Callable[[], str]
 
 
 class ApprovalLine(Contract):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from producers.progress import Progress, each, silent
-from producers.sources.approvals_file import NewSalt, NumberedLine, random_salt, read_approvals
+from producers.sources.approvals_file import NumberedLine, random_salt, read_approvals
 from schemas.base.canonical import canonical_json
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
@@ -84,7 +84,6 @@ async def import_approvals(
     tenancy: Tenancy,
     *,
     progress: Progress = silent,
-    new_salt: NewSalt = random_salt,
     deadline_seconds: float = DEADLINE_SECONDS,
     stated_by: str | None = None,
 ) -> Imported:
@@ -102,7 +101,7 @@ async def import_approvals(
         for line in lines:
             if line.approval.consent is None:
                 raise line.refusal("no-consent", "consent is missing, and this tenant's policy requires it")
-    drafts = _identified(lines, store, new_salt)
+    drafts = _identified(lines, store)
     examples = await each(drafts, lambda draft: _judged(draft, store), what="checking", progress=progress)
 
     upload = _Upload(tenancy, tenant, store, deadline_seconds)
@@ -135,7 +134,7 @@ def derived_example_id(data_key: bytes, line: NumberedLine) -> str:
     return f"example-{mac.hexdigest()[:32]}"
 
 
-def _identified(lines: Sequence[NumberedLine], store: TenantStore, new_salt: NewSalt) -> list[_Example]:
+def _identified(lines: Sequence[NumberedLine], store: TenantStore) -> list[_Example]:
     seen: dict[str, int] = {}
     drafts = []
     for line in lines:
@@ -143,7 +142,7 @@ def _identified(lines: Sequence[NumberedLine], store: TenantStore, new_salt: New
         if example_id in seen:
             raise line.refusal("repeated-line", f"it is the example of line {seen[example_id]} again; keep one of them")
         seen[example_id] = line.number
-        drafts.append(_Example(line, example_id, line.approval.content(new_salt())))
+        drafts.append(_Example(line, example_id, line.approval.content(random_salt())))
     return drafts
 
 

@@ -38,7 +38,7 @@ from schemas.evidence.audit import (
 )
 from schemas.objects import object_keys
 from tenancy.errors import AuditBroken, AuditContended, ContendedState, ObjectNotFound, PreconditionFailed
-from tenancy.platform.clock import Clock, NewNonce, random_nonce, utc_now
+from tenancy.platform.clock import Clock, random_nonce, utc_now
 from tenancy.platform.concurrency import RUN_AT_ONCE, gathered
 from tenancy.state.open_work import Announcer
 from tenancy.storage.cas_record import CasRecord
@@ -104,7 +104,6 @@ class AuditLog:
 
     objects: ObjectStore
     clock: Clock = utc_now
-    new_tag: NewNonce = random_nonce
     announcer: Announcer | None = None
 
     async def append(self, tenant: TenantId, record: AuditRecord, *, is_repeated: bool = False) -> Appended:
@@ -243,7 +242,7 @@ class AuditLog:
     async def _claimed(self, tenant: TenantId, occurrence: str, position: int) -> tuple[AuditClaim, str, bool]:
         """The claim, its ETag, and whether it was there before."""
         key = object_keys.audit_claim(tenant, occurrence)
-        claim = AuditClaim(tag=self.new_tag(), position=position)
+        claim = AuditClaim(tag=random_nonce(), position=position)
         with suppress(PreconditionFailed):
             return claim, await self.objects.put(key, claim.model_dump_json().encode(), if_absent=True), False
         return await self._others_claim(tenant, occurrence)

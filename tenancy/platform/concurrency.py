@@ -55,14 +55,12 @@ async def gathered(
     return [results[index] for index in range(len(results))]
 
 
-async def in_pages(
-    names: AsyncIterator[NameT], read: Callable[[NameT], Awaitable[T]], size: int = PAGE
-) -> AsyncIterator[list[T]]:
+async def in_pages(names: AsyncIterator[NameT], read: Callable[[NameT], Awaitable[T]]) -> AsyncIterator[list[T]]:
     """What ``read`` gives for each name, in the order of the names, page by page as they are listed."""
     page: list[NameT] = []
     async for name in names:
         page.append(name)
-        if len(page) == size:
+        if len(page) == PAGE:
             yield await gathered(map(read, page))
             page = []
     if page:

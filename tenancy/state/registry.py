@@ -12,7 +12,7 @@ from schemas.bus.events import EVENT_TYPES, EventData
 from schemas.objects import object_keys
 from schemas.objects.state import OutboxEntry, TenantState
 from tenancy.errors import ObjectNotFound, PreconditionFailed, TenantFenced, UnknownTenant
-from tenancy.platform.clock import Clock, NewNonce, random_nonce, utc_now
+from tenancy.platform.clock import Clock, random_nonce, utc_now
 from tenancy.storage.cas_record import CasRecord
 from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
@@ -55,7 +55,6 @@ class StateRegistry:
 
     objects: ObjectStore
     clock: Clock = utc_now
-    new_nonce: NewNonce = random_nonce
 
     async def read(self, tenant: TenantId) -> Snapshot:
         """Raises :class:`UnknownTenant`."""
@@ -87,7 +86,7 @@ class StateRegistry:
             changed = state if state.nonce in ours else change(state)
             if changed is state:
                 return state
-            ours.add(nonce := self.new_nonce())
+            ours.add(nonce := random_nonce())
             return changed.evolve(rev=state.rev + 1, nonce=nonce)
 
         key = object_keys.state_key(tenant)

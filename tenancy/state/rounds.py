@@ -34,7 +34,6 @@ class Rounds:
     states: StateRegistry
     kind: RoundKind
     clock: Clock
-    every: timedelta = ROUND
     taken: int = TAKEN
 
     async def take(self) -> list[TenantId]:
@@ -48,7 +47,7 @@ class Rounds:
             stored = await self.states.objects.get(key)
             progress, etag = read_tolerant(RoundProgress, stored.body), stored.etag
             if progress.after is None:
-                if now < progress.began_at + self.every:
+                if now < progress.began_at + ROUND:
                     return []
                 progress = RoundProgress(began_at=now)
         tenants: list[TenantId] = []
