@@ -89,7 +89,7 @@ async def _document(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     async with client.stream("GET", url) as answer:
         if answer.status_code != 200 or answer.headers.get("content-encoding", "identity") != "identity":
             raise ValueError("no plain answer")
-        received = await bounded_body(answer, MAX_BYTES)
+        received = await bounded_body(answer.aiter_bytes(), MAX_BYTES)
     document = await asyncio.to_thread(parse_json, received)
     if not isinstance(document, dict):
         raise ValueError("no JSON object")

@@ -36,7 +36,7 @@ class ToolClient:
     async def _asked(self, method: str, path: str, **how: Any) -> Any | None:
         try:
             async with self.client.stream(method, path, **how) as response:
-                body = await bounded_body(response, LARGEST_ANSWER)
+                body = await bounded_body(response.aiter_bytes(), LARGEST_ANSWER)
                 status = response.status_code
                 if status == 404:
                     return None

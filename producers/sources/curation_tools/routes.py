@@ -16,6 +16,7 @@ from producers.sources.curation_tools.receiver import Receiver
 from producers.sources.curation_tools.webhooks import Sender
 from tenancy.errors import Refused
 from tenancy.platform.clock import Clock, utc_now
+from tenancy.platform.http_bodies import BodyTooLong, bounded_body
 
 PATH = "/curation/webhooks"
 BODY_SECONDS = 30.0
@@ -37,16 +38,13 @@ class Endpoint:
         return app
 
     async def _answered(self, request: Request) -> Response:
-        received = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                async for chunk in request.stream():
-                    received += chunk
-                    if len(received) > self.body_bytes:
-                        return Response(status_code=413)
-            body = bytes(received)
+                body = await bounded_body(request.stream(), self.body_bytes)
             self.sender.require_signed(request.headers, body, self.clock())
             changed = self.sender.changed(body)
+        except BodyTooLong:
+            return Response(status_code=413)
         except ClientDisconnect:
             return Response(status_code=400)
         except TimeoutError:

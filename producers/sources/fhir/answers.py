@@ -21,7 +21,7 @@ async def json_answer(client: httpx.AsyncClient, method: str, url: str, **more: 
     """Status and JSON; None in its place where the answer is none. Raises :class:`ServerUnavailable`."""
     try:
         async with client.stream(method, url, **more) as answer:
-            body = await bounded_body(answer, MOST_BYTES)
+            body = await bounded_body(answer.aiter_bytes(), MOST_BYTES)
     except BodyTooLong:
         raise ServerUnavailable(f"the FHIR server's answer is longer than {MOST_BYTES} bytes") from None
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:

@@ -58,35 +58,32 @@ class Expression:
 FhirPath = Annotated[Expression, PlainValidator(Expression.compiled)]
 
 
-class CommunicationMapping(Contract):
+class ConversationMapping(Contract):
+    """What is said of each kind of resource that may hold a conversation."""
+
     take: FhirPath
     withdraw: FhirPath
+    author: FhirPath | None = None
+    consent: FhirPath | None = None
+
+
+class CommunicationMapping(ConversationMapping):
     answer: FhirPath
     text: FhirPath
     earlier: FhirPath
-    author: FhirPath | None = None
-    consent: FhirPath | None = None
 
 
-class QuestionnaireMapping(Contract):
-    take: FhirPath
-    withdraw: FhirPath
+class QuestionnaireMapping(ConversationMapping):
     turns: FhirPath
     question: FhirPath
     answer: FhirPath
-    author: FhirPath | None = None
-    consent: FhirPath | None = None
 
 
-class DocumentMapping(Contract):
-    take: FhirPath
-    withdraw: FhirPath
+class DocumentMapping(ConversationMapping):
     attachment: FhirPath
     question_mark: str = Field(min_length=1)
     answer_mark: str = Field(min_length=1)
     question: FhirPath
-    author: FhirPath | None = None
-    consent: FhirPath | None = None
 
 
 class ConsentMapping(Contract):

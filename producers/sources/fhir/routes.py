@@ -23,6 +23,7 @@ from producers.sources.fhir.notification import Malformed, read_notification
 from producers.sources.fhir.receiving import Receiver
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused, Transient
+from tenancy.platform.http_bodies import BodyTooLong, bounded_body
 from tenancy.service.telemetry import SCOPE, error_location
 
 logger = logging.getLogger(f"{SCOPE}.fhir")
@@ -30,10 +31,6 @@ logger = logging.getLogger(f"{SCOPE}.fhir")
 CODES = "https://sanolith.example/fhir/refusals"
 MEDIA_TYPES = {"application/fhir+json", "application/json"}
 PATH = "/fhir/notifications"
-
-
-class _TooLarge(Exception):
-    """The body is longer than the bound."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,6 @@ class Endpoint:
             answer = await self._taken(request)
         except Malformed as malformed:
             answer = outcome(422, "structure", malformed.code)
-        except _TooLarge:
-            answer = outcome(413, "too-long", "too-large")
         except (Transient, TimeoutError):
             answer = outcome(503, "transient", "not-now", headers={"Retry-After": "5"})
         except ClientDisconnect:
@@ -74,7 +69,9 @@ class Endpoint:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in MEDIA_TYPES:
             return outcome(415, "not-supported", "not-json")
         try:
-            body = parse_json((await self._body(request)).decode("utf-8"))
+            body = parse_json((await bounded_body(request.stream(), self.body_bytes)).decode("utf-8"))
+        except BodyTooLong:
+            return outcome(413, "too-long", "too-large")
         except ValueError:
             return outcome(400, "structure", "bad-json")
         notification = read_notification(body)
@@ -86,14 +83,6 @@ class Endpoint:
         for refusal in refused:
             logger.warning("resource refused", extra={"reason": refusal.code})
         return outcome(200, "informational", "taken", refused)
-
-    async def _body(self, request: Request) -> bytes:
-        body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > self.body_bytes:
-                raise _TooLarge
-        return bytes(body)
 
 
 def outcome(
