@@ -1,7 +1,8 @@
 """Has the redaction gate judge every text of a set that is about to be frozen, and sends back what it finds.
 
-The third look: the source's gate and curation's came before, or none of ours, where a file of finished approvals was
-imported. A later version of the gate sees more, and so does one that knows more of the tenant's own terms.
+The third look: the source's gate and curation's came before; of an imported approval the source's only, of a
+publisher's none of ours. A later version of the gate sees more, and so does one that knows more of the tenant's own
+terms.
 """
 
 from __future__ import annotations

@@ -65,9 +65,8 @@ def import_(
 ) -> None:
     """Publish a file of approvals, or propose raw ones.
 
-    All of it or none. Approvals were redacted and reviewed elsewhere: you state that, and are named for it. With --raw,
-    --fhir or --hl7 the files are redacted here and wait for reviewers. With --wait, return when curation has decided on
-    each approval.
+    All of it or none, redacted here. Approvals were reviewed elsewhere: you state that, and are named for it. With
+    --raw, --fhir or --hl7 the files wait for reviewers. With --wait, return when curation has decided on each approval.
 
     With --fhir and --hl7 what cannot be read is reported and the others go on; the exit status is 1 then.
     """
@@ -86,6 +85,8 @@ def import_(
         return _propose(context, file, tenant, jwk, json)
     from producers.queries.waiting import examples_curated
     from producers.sources.importing import import_approvals
+    from tenancy.redaction.at_first_use import AtFirstUse
+    from tenancy.redaction.standard import standard_gate
 
     async def act(tenancy: Tenancy, settings: OperatorSettings) -> Imported:
         with counted("reading") as progress:
@@ -93,6 +94,7 @@ def import_(
                 file,
                 tenant,
                 tenancy,
+                AtFirstUse(standard_gate),
                 progress=progress,
                 deadline_seconds=settings.handler_deadline_seconds,
                 stated_by=settings.operator_id,
@@ -105,11 +107,13 @@ def import_(
     imported = command(context, act)
     counts = {status: imported.count(status) for status in ("new", "known", "already_decided")}
     if json:
-        print_json({"tenant": tenant, "examples": len(imported.examples), **counts, "consents": len(imported.consents)})
+        found = {"consents": len(imported.consents), "redacted": imported.redacted}
+        print_json({"tenant": tenant, "examples": len(imported.examples), **counts, **found})
     else:
         typer.echo(
             f"{len(imported.examples)} examples: {counts['new']} new, {counts['known']} known, "
-            f"{counts['already_decided']} withdrawn or decided otherwise since; {len(imported.consents)} consents"
+            f"{counts['already_decided']} withdrawn or decided otherwise since; {len(imported.consents)} consents; "
+            f"{imported.redacted} identifiers redacted"
         )
     return None
 

@@ -50,6 +50,7 @@ from tenancy.bootstrap import Tenancy, signer, trust
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.verification import verify_file
 from tenancy.lifecycle.manifests import published_manifest
+from tenancy.redaction.at_first_use import AtFirstUse
 from tenancy.redaction.standard import standard_gate
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer
@@ -85,6 +86,7 @@ class Act:
         self.scratch = scratch
         self.folders = folders
         self.review_url = review_url
+        self.gate = AtFirstUse(standard_gate)
         self.pages: list[str] = []
         self.screen = screen
         self.report = report
@@ -132,7 +134,7 @@ class Act:
             conversations = opening.split(tenant.approvals, self.scratch / "others.jsonl")
             tenant.approvals = self.scratch / "others.jsonl"
             with self.screen.bar("redacting and proposing", sum(opening.SOURCES.values())) as bar:
-                gate = await asyncio.to_thread(standard_gate)
+                gate = await asyncio.to_thread(self.gate)
                 proposer = await opening.proposer_of(self.tenancy, tenant.id, gate)
                 await opening.export_read(proposer, conversations, self.scratch)
                 await opening.feed_sent(proposer, conversations)
@@ -190,7 +192,9 @@ class Act:
         with self.screen.step("curate", "   Approvals of others are imported, 3. curated and sealed"):
             for tenant in tenants:
                 with self.screen.bar(f"importing {tenant.dataset}", len(tenant.questions)) as bar:
-                    tenant.imported = await import_approvals(tenant.approvals, tenant.id, self.tenancy, progress=bar.to)
+                    tenant.imported = await import_approvals(
+                        tenant.approvals, tenant.id, self.tenancy, self.gate, progress=bar.to
+                    )
                     await waiting.examples_curated(
                         self.tenancy, tenant.id, tenant.imported, timeout_seconds=300, progress=bar.to
                     )

@@ -1,8 +1,8 @@
 """Imports a file of approvals, idempotently: sealed contents under the tenant's prefix, and events that refer to them.
 
-Three passes, so that a file with one bad line leaves no trace: each line is validated alone, then against the tenant's
-data, and only then is anything written. Importing a file again has the same result: existing contents keep their salt,
-so commitments and event ids are the same.
+Four passes, so that a file with one bad line leaves no trace: each line is validated alone, redacted, then held against
+the tenant's data, and only then is anything written. Importing a file again has the same result: existing contents keep
+their salt, so commitments and event ids are the same.
 """
 
 from __future__ import annotations
@@ -18,16 +18,22 @@ from typing import Literal
 
 from producers.progress import Progress, each, silent
 from producers.sources.approvals_file import NumberedLine, random_salt, read_approvals
+from producers.sources.source import placed
 from schemas.base.canonical import canonical_json
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
+from schemas.base.redaction import RedactionReport
 from schemas.bus.content import ClaimCheck, Committed, ExampleContent
 from schemas.bus.events import ConsentGranted, ExampleApproved
+from schemas.bus.redaction import GateVerdict
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
+from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
+from tenancy.lifecycle.terms import tenant_terms
 from tenancy.platform.threads import REQUESTS
+from tenancy.redaction.at_first_use import GateSource
+from tenancy.redaction.terms import TenantTerms
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -57,6 +63,8 @@ class Imported(Contract):
 
     examples: tuple[ImportedExample, ...]
     consents: tuple[OpaqueId, ...]
+    redacted: int
+    """Identifiers that placeholders stand for."""
 
     def count(self, status: ExampleStatus) -> int:
         return sum(example.status == status for example in self.examples)
@@ -67,6 +75,7 @@ class _Example:
     line: NumberedLine
     example_id: str
     content: ExampleContent
+    report: RedactionReport
     status: ExampleStatus = "new"
 
     @property
@@ -82,6 +91,7 @@ async def import_approvals(
     path: Path,
     tenant: TenantId,
     tenancy: Tenancy,
+    gate: GateSource,
     *,
     progress: Progress = silent,
     deadline_seconds: float = DEADLINE_SECONDS,
@@ -89,7 +99,8 @@ async def import_approvals(
 ) -> Imported:
     """Upload and publish every approval of ``path``, or nothing at all.
 
-    Nothing here redacts or reviews it: ``stated_by`` is the operator who states that this was done elsewhere.
+    What the gate finds is replaced by placeholders before anything is written. Nobody here reviews it: ``stated_by`` is
+    the operator who states that this was done elsewhere.
     Consents are granted first, in their version 1: a consent that was revoked since stays revoked. Raises
     :class:`Refused` (``FILE:LINE: refused: why``), :class:`TenantFenced` and :class:`UnknownTenant`. After a
     :class:`Transient` error the same import, run again, does the rest. ``deadline_seconds``: the handlers' deadline.
@@ -101,7 +112,8 @@ async def import_approvals(
         for line in lines:
             if line.approval.consent is None:
                 raise line.refusal("no-consent", "consent is missing, and this tenant's policy requires it")
-    drafts = _identified(lines, store)
+    identified, terms = _identified(lines, store), await tenant_terms(store)
+    drafts = await each(identified, lambda of: _redacted(*of, gate, terms), what="redacting", progress=progress)
     examples = await each(drafts, lambda draft: _judged(draft, store), what="checking", progress=progress)
 
     upload = _Upload(tenancy, tenant, store, deadline_seconds)
@@ -124,6 +136,7 @@ async def import_approvals(
     return Imported(
         examples=tuple(ImportedExample(example_id=e.example_id, version=e.version, status=e.status) for e in examples),
         consents=tuple(consents),
+        redacted=sum(sum(example.report.counts.values()) for example in sealed),
     )
 
 
@@ -134,16 +147,26 @@ def derived_example_id(data_key: bytes, line: NumberedLine) -> str:
     return f"example-{mac.hexdigest()[:32]}"
 
 
-def _identified(lines: Sequence[NumberedLine], store: TenantStore) -> list[_Example]:
+def _identified(lines: Sequence[NumberedLine], store: TenantStore) -> list[tuple[NumberedLine, str]]:
+    """Each line with its example's id: of what the file says, whatever the gate will find in it."""
     seen: dict[str, int] = {}
-    drafts = []
+    found = []
     for line in lines:
         example_id = line.approval.example_id or derived_example_id(store.keys.data_key, line)
         if example_id in seen:
             raise line.refusal("repeated-line", f"it is the example of line {seen[example_id]} again; keep one of them")
         seen[example_id] = line.number
-        drafts.append(_Example(line, example_id, line.approval.content(random_salt())))
-    return drafts
+        found.append((line, example_id))
+    return found
+
+
+async def _redacted(line: NumberedLine, example_id: str, gate: GateSource, terms: TenantTerms) -> _Example:
+    messages = line.approval.messages
+    try:
+        found = await asyncio.to_thread(lambda: gate().redact(messages, terms=terms))
+    except Refused as refusal:
+        raise placed(f"{line.path}:{line.number}", refusal) from None
+    return _Example(line, example_id, ExampleContent(messages=found.messages, salt=random_salt()), found.report)
 
 
 async def _judged(draft: _Example, store: TenantStore) -> _Example:
@@ -186,10 +209,12 @@ async def _held_content(draft: _Example, store: TenantStore) -> ExampleContent |
 
 def _with_content(draft: _Example, held: ExampleContent) -> _Example:
     """The draft with the content that is there, salt and all."""
-    if held.messages != draft.content.messages:
+    # An id that was derived is of this very text, whatever an earlier gate made of it.
+    if held.messages != draft.content.messages and draft.line.approval.example_id is not None:
         raise draft.line.refusal(
             "content-exists",
-            f"version {draft.version} of this example has other messages; give these a higher version",
+            f"version {draft.version} of this example has other messages, or was redacted otherwise; give these a "
+            "higher version",
         )
     return replace(draft, content=held, status="known")
 
@@ -238,5 +263,6 @@ def _approved(example: _Example, stated_by: str | None) -> ExampleApproved:
             reference=ClaimCheck(example_id=example.example_id, version=example.version),
             commitment=example.content.commitment(),
         ),
+        gate=GateVerdict(gate=example.report.gate, version=example.report.version, verdict="clean"),
         stated_by=stated_by,
     )

@@ -23,6 +23,7 @@ from tests.bench import batched_loop, histories
 from tests.bench.batched_loop import Loop
 from tests.bench.contest import Contest, collected, contest, outcomes
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved
+from tests.fixtures.gates import gate_of_tests
 
 TENANT = TenantId("bench-import")
 
@@ -79,7 +80,8 @@ async def _ours(held: Contest, path: Path, name: str, count: int) -> float:
         outcomes(side.outcomes, held.bootstrap) as consumer,
     ):
         begun = time.time()
-        imported = await import_approvals(path, TENANT, assemble(objects, held.master, publisher, "/sanolith/bench"))
+        tenancy = assemble(objects, held.master, publisher, "/sanolith/bench")
+        imported = await import_approvals(path, TENANT, tenancy, gate_of_tests)
         if imported.count("new") != count:
             raise RuntimeError("the benchmark imports each example once")
         expected = {

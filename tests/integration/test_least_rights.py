@@ -59,6 +59,7 @@ from tenancy.service.telemetry import configure_telemetry
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.gates import gate_of_tests
 from tests.fixtures.otlp_sink import OtlpSink
 from tests.fixtures.platform import Platform, eventually, running
 from tests.fixtures.services import new_bucket
@@ -206,7 +207,7 @@ async def test_every_service_does_its_work_under_its_own_principal(
         await onboard(tenancy, TENANT, POLICY, requested_by="op-1")
         importer = walled_kafka.settings(OperatorSettings, "sano-import", installation(walled))
         async with open_tenancy(importer, "import") as importing:
-            await import_approvals(tmp_path / "approvals.jsonl", TENANT, importing)
+            await import_approvals(tmp_path / "approvals.jsonl", TENANT, importing, gate_of_tests)
 
         async def active() -> str | None:
             return (await tenancy.states.read(TENANT)).state.active_adapter

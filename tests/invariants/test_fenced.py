@@ -114,7 +114,7 @@ async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_any
     writers: dict[str, Callable[[], Awaitable[Any]]] = {
         "onboard": lambda: onboard(tenancy, tenant, POLICY),
         "onboard with another policy": lambda: onboard(tenancy, tenant),
-        "import": lambda: import_approvals(lines, tenant, tenancy),
+        "import": lambda: import_approvals(lines, tenant, tenancy, gate_of_tests),
         "request training": lambda: requests.request_training(tenancy, tenant),
         "request export": lambda: requests.request_export(tenancy, tenant, requested_by="op", digest=pair.digest),
         "activate": lambda: requests.activate(tenancy, tenant, pair.digest),

@@ -78,7 +78,7 @@ async def bring_in(scene: Scene, tenancy: Tenancy, deadline: float = NEVER) -> N
     lines = scene.scratch / "approvals.jsonl"
     messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     lines.write_text(json.dumps({"messages": messages, "reviewer": "rev-1", "consent": "consent-1"}) + "\n")
-    await import_approvals(lines, scene.tenant, tenancy, deadline_seconds=deadline)
+    await import_approvals(lines, scene.tenant, tenancy, gate_of_tests, deadline_seconds=deadline)
 
 
 LATE_WRITERS: dict[str, Callable[[Scene, Tenancy], Awaitable[Any]]] = {

@@ -15,18 +15,25 @@ import pytest
 from consumers.curation import handlers as curation
 from consumers.purge.handlers import on_purge_requested
 from producers.commands.onboarding import onboard
+from producers.commands.terms import add_terms
 from producers.sources.approvals_file import _RULES, ApprovalLine, RawLine
 from producers.sources.importing import import_approvals
+from schemas.base.redaction import IdentifierType
 from schemas.bus.content import ChatMessage, ExampleContent
 from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentGranted, ExampleApproved, ExampleWithdrawn, PurgeRequested
 from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.curation import ExampleRecord
+from schemas.objects.terms import Term
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, Refused, TenantFenced
 from tenancy.platform.threads import REQUESTS
+from tenancy.redaction.gate import UnionGate
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.gates import GATE, gate_of_tests
 from tests.unit.operator_parts import NOW, Parts, onboarded_parts, purge_ports
 
 TENANT = TenantId("t1")
@@ -72,15 +79,52 @@ async def curate(parts: Parts) -> list[Outcome]:
 async def test_every_line_becomes_an_approval_that_curation_accepts_after_its_consent(
     parts: Parts, tmp_path: Path
 ) -> None:
-    imported = await import_approvals(write(tmp_path, *(line(n) for n in range(5))), TENANT, parts.tenancy)
+    imported = await import_approvals(
+        write(tmp_path, *(line(n) for n in range(5))), TENANT, parts.tenancy, gate_of_tests
+    )
     assert parts.types() == ["consent.granted"] * 2 + ["example.approved"] * 5
     assert (imported.count("new"), imported.consents) == (5, ("consent-0", "consent-1"))
     assert await curate(parts) == [Outcome.EFFECT] * 7
     assert len((await parts.tenancy.states.read(TENANT)).state.curation.fresh) == 5
 
 
+async def test_what_the_gate_finds_is_replaced_before_anything_is_written_and_the_statement_is_recorded(
+    parts: Parts, tmp_path: Path
+) -> None:
+    await add_terms(parts.tenancy, TENANT, [Term(text="ward 7", kind=IdentifierType.PLACE)], changed_by="op-1")
+    parts.publisher.events.clear()
+    path = write(tmp_path, line(1))
+    imported = await import_approvals(path, TENANT, parts.tenancy, gate_of_tests, stated_by="op-7")
+    assert imported.redacted == 2
+    [_, approved] = [event.data for event in parts.publisher.events]
+    assert isinstance(approved, ExampleApproved)
+    store = await parts.tenancy.store(TENANT)
+    content, _ = await store.get_record(object_keys.content("example-1", 1), ExampleContent)
+    assert content.messages[0].content == "question 1 [PATIENT-1] of [PLACE-1]?"
+    assert (approved.content.commitment, approved.stated_by) == (content.commitment(), "op-7")
+    assert approved.gate is not None
+    assert (approved.gate.gate, approved.gate.verdict) == (GATE.name, "clean")
+    assert await curate(parts) == [Outcome.EFFECT] * 2
+    record, _ = await store.get_record(object_keys.example("example-1"), ExampleRecord)
+    assert (record.gate, record.stated_by) == (approved.gate, "op-7")
+
+
+async def test_a_file_that_a_later_gate_redacts_otherwise_is_known_by_the_ids_that_were_derived(
+    parts: Parts, tmp_path: Path
+) -> None:
+    derived, named = (write(tmp_path, line(0, example_id=name)).rename(tmp_path / str(name)) for name in (None, "e1"))
+    for path in (derived, named):
+        await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
+    before = parts.stored_keys()
+    blind = UnionGate("test-gate", "0", [])
+    assert (await import_approvals(derived, TENANT, parts.tenancy, lambda: blind)).count("known") == 1
+    with pytest.raises(Refused, match="redacted otherwise; give these a higher version"):
+        await import_approvals(named, TENANT, parts.tenancy, lambda: blind)
+    assert parts.stored_keys() == before
+
+
 async def test_no_event_and_no_key_and_no_stored_byte_holds_the_text(parts: Parts, tmp_path: Path) -> None:
-    await import_approvals(write(tmp_path, line(example_id=None)), TENANT, parts.tenancy)
+    await import_approvals(write(tmp_path, line(example_id=None)), TENANT, parts.tenancy, gate_of_tests)
     published = "".join(event.data.model_dump_json() for event in parts.publisher.events)
     stored = b"".join(version.body or b"" for history in parts.objects.objects.values() for version in history)
     text_hash = hashlib.sha256(line()["messages"][0]["content"].encode()).hexdigest()
@@ -92,16 +136,16 @@ async def test_no_event_and_no_key_and_no_stored_byte_holds_the_text(parts: Part
 
 async def test_importing_the_same_file_again_changes_nothing(parts: Parts, tmp_path: Path) -> None:
     path = write(tmp_path, line(0), line(1, example_id=None))
-    await import_approvals(path, TENANT, parts.tenancy)
+    await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
     first, objects = list(parts.publisher.events), parts.stored_keys()
     parts.publisher.events.clear()
-    again = await import_approvals(path, TENANT, parts.tenancy)
+    again = await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
     assert again.count("known") == 2
     assert parts.stored_keys() == objects
     assert [(event.id, event.data) for event in parts.publisher.events] == [(event.id, event.data) for event in first]
     await curate(parts)
     parts.publisher.events.clear()
-    await import_approvals(path, TENANT, parts.tenancy)
+    await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
     assert await curate(parts) == [Outcome.NOOP_DUPLICATE] * len(first)
 
 
@@ -133,7 +177,7 @@ async def test_whatever_is_in_a_field_what_is_said_of_it_is_the_rule_in_words(
     bad += [{**good, "messages": [{**turn, name: value} for turn in good["messages"]]} for name in ("role", "content")]
     for changed in bad:
         try:
-            await import_approvals(write(tmp_path, changed), TENANT, parts.tenancy)
+            await import_approvals(write(tmp_path, changed), TENANT, parts.tenancy, gate_of_tests)
         except Refused as refusal:
             said = str(refusal).split(": refused: ")[1]
             assert WORDS.search(said) or "consent is missing" in said
@@ -202,7 +246,7 @@ async def test_one_bad_line_gets_one_line_that_quotes_nothing_and_nothing_is_sen
 ) -> None:
     before, path = parts.stored_keys(), write(tmp_path, line(0), bad, line(2))
     with pytest.raises(Refused) as refusal:
-        await import_approvals(path, TENANT, parts.tenancy)
+        await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
     message = str(refusal.value)
     assert message.startswith(f"{path}:2: refused: {why}")
     assert SECRET not in message
@@ -214,38 +258,38 @@ async def test_bytes_that_are_not_utf8_are_refused_by_line(parts: Parts, tmp_pat
     path = write(tmp_path, line(0))
     path.write_bytes(path.read_bytes() + b'{"messages": "\xff"}\n')
     with pytest.raises(Refused, match=r":2: refused: the line is not UTF-8"):
-        await import_approvals(path, TENANT, parts.tenancy)
+        await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
 
 
 async def test_other_messages_under_a_known_version_are_refused_and_nothing_of_the_file_is_sent(
     parts: Parts, tmp_path: Path
 ) -> None:
-    await import_approvals(write(tmp_path, line(0)), TENANT, parts.tenancy)
+    await import_approvals(write(tmp_path, line(0)), TENANT, parts.tenancy, gate_of_tests)
     before, events = parts.stored_keys(), len(parts.publisher.events)
     other = line(0, messages=line(9)["messages"])
     with pytest.raises(Refused, match=r":2: refused: version 1 of this example has other messages"):
-        await import_approvals(write(tmp_path, line(5), other), TENANT, parts.tenancy)
+        await import_approvals(write(tmp_path, line(5), other), TENANT, parts.tenancy, gate_of_tests)
     assert (parts.stored_keys(), len(parts.publisher.events)) == (before, events)
-    await import_approvals(write(tmp_path, line(5), {**other, "version": 2}), TENANT, parts.tenancy)
+    await import_approvals(write(tmp_path, line(5), {**other, "version": 2}), TENANT, parts.tenancy, gate_of_tests)
     assert "tenants/t1/contents/example-0/2" in parts.stored_keys()
 
 
 async def test_another_reviewer_for_an_approved_version_is_refused(parts: Parts, tmp_path: Path) -> None:
-    await import_approvals(write(tmp_path, line(0)), TENANT, parts.tenancy)
+    await import_approvals(write(tmp_path, line(0)), TENANT, parts.tenancy, gate_of_tests)
     await curate(parts)
     with pytest.raises(Refused, match=r":1: refused: version 1 has another reviewer or consent"):
-        await import_approvals(write(tmp_path, line(0, reviewer="reviewer-2")), TENANT, parts.tenancy)
+        await import_approvals(write(tmp_path, line(0, reviewer="reviewer-2")), TENANT, parts.tenancy, gate_of_tests)
 
 
 async def test_a_withdrawn_example_is_not_uploaded_again(parts: Parts, tmp_path: Path) -> None:
     path = write(tmp_path, line(0), line(1))
-    await import_approvals(path, TENANT, parts.tenancy)
+    await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
     await curate(parts)
     withdrawn = ExampleWithdrawn(example_id="example-0", reason_code="patient-request")
     event = Event(subject=TENANT, data=withdrawn, time=NOW, source="/test")
     await curation.on_example_withdrawn(event, parts.tenancy)
     parts.publisher.events.clear()
-    imported = await import_approvals(path, TENANT, parts.tenancy)
+    imported = await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
     assert [example.status for example in imported.examples] == ["already_decided", "known"]
     assert parts.stored_keys("tenants/t1/contents/example-0/") == []
     approved = [event.data for event in parts.publisher.events if isinstance(event.data, ExampleApproved)]
@@ -257,7 +301,7 @@ async def test_an_id_that_is_derived_is_the_tenants_own_and_the_same_each_time(p
     await onboard(parts.tenancy, other)
     path = write(tmp_path, line(0, example_id=None))
     ids = [
-        (await import_approvals(path, tenant, parts.tenancy)).examples[0].example_id
+        (await import_approvals(path, tenant, parts.tenancy, gate_of_tests)).examples[0].example_id
         for tenant in (TENANT, TENANT, other)
     ]
     assert ids[0] == ids[1] != ids[2]
@@ -267,7 +311,7 @@ async def test_consent_is_not_asked_of_a_tenant_whose_policy_does_not_require_it
     free = TenantId("t3")
     await onboard(parts.tenancy, free, TenantPolicy(require_consent=False))
     parts.publisher.events.clear()
-    await import_approvals(write(tmp_path, line(0, consent=None)), free, parts.tenancy)
+    await import_approvals(write(tmp_path, line(0, consent=None)), free, parts.tenancy, gate_of_tests)
     assert parts.types() == ["example.approved"]
 
 
@@ -284,11 +328,11 @@ async def test_a_purge_that_begins_while_an_import_checks_its_lines_stops_it_bef
             purged.append(asyncio.create_task(on_purge_requested(event, purge_ports(parts))))  # and is faster
 
     with pytest.raises(TenantFenced):
-        await import_approvals(path, TENANT, parts.tenancy, progress=progress)
+        await import_approvals(path, TENANT, parts.tenancy, gate_of_tests, progress=progress)
     assert await purged[0] is Outcome.EFFECT
     assert parts.stored_keys("tenants/") == []
     with pytest.raises(TenantFenced):
-        await import_approvals(path, TENANT, parts.tenancy)
+        await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
 
 
 @dataclass
@@ -310,10 +354,10 @@ async def test_an_import_that_was_interrupted_is_finished_by_the_same_command(tm
     parts.publisher.events.clear()
     path = write(tmp_path, *(line(n) for n in range(3)))
     with pytest.raises(BusUnavailable):
-        await import_approvals(path, TENANT, parts.tenancy)
+        await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
     contents = parts.stored_keys("tenants/t1/contents/")
     parts.publisher.events.clear()
-    await import_approvals(path, TENANT, parts.tenancy)
+    await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
     assert parts.stored_keys("tenants/t1/contents/") == contents
     assert await curate(parts) == [Outcome.EFFECT] * 5
 
@@ -342,6 +386,6 @@ async def test_uploads_are_many_at_once_but_never_more_than_the_bound(tmp_path: 
     await onboard(parts.tenancy, TENANT)
     seen: list[tuple[str, int, int]] = []
     path = write(tmp_path, *(line(n) for n in range(100)))
-    await import_approvals(path, TENANT, parts.tenancy, progress=lambda *step: seen.append(step))
+    await import_approvals(path, TENANT, parts.tenancy, gate_of_tests, progress=lambda *step: seen.append(step))
     assert store.most == REQUESTS
     assert seen[-1] == ("publishing approvals", 100, 100)

@@ -51,6 +51,7 @@ from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.examples import examples
+from tests.fixtures.gates import gate_of_tests
 from tests.fixtures.records import record_of
 from tests.fixtures.telemetry import observed
 from tests.unit.event_strategies import approved, events
@@ -281,7 +282,7 @@ async def test_an_import_leaves_what_people_wrote_nowhere_but_sealed(tmp_path: P
     path = tmp_path / "approvals.jsonl"
     lines = [{"messages": messages, "reviewer": "reviewer-1", "consent": "consent-1"}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    await import_approvals(path, TENANT, tenancy)
+    await import_approvals(path, TENANT, tenancy, gate_of_tests)
 
     assert any(isinstance(event.data, ExampleApproved) for event in publisher.events)
     for event in publisher.events:

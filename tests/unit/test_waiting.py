@@ -21,6 +21,7 @@ from tenancy.errors import TenantFenced
 from tenancy.state.activation import retired
 from tenancy.state.registry import Change
 from tenancy.tenant_id import TenantId
+from tests.fixtures.gates import gate_of_tests
 from tests.unit.operator_parts import (
     BASE,
     NOW,
@@ -125,7 +126,7 @@ async def test_the_wait_for_curation_ends_when_every_example_is_decided(parts: P
     ]
     path = tmp_path / "f.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
-    imported = await import_approvals(path, TENANT, parts.tenancy)
+    imported = await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
     with pytest.raises(waiting.WaitedTooLong, match="curation of all 3 examples"):
         await waiting.examples_curated(parts.tenancy, TENANT, imported, timeout_seconds=0.1)
     granted, *approvals = list(parts.publisher.events)

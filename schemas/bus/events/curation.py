@@ -67,9 +67,7 @@ class ExampleApproved(EventData):
     consent_id: OpaqueId | None = None
     content: Committed
     gate: GateVerdict | None = Field(default=None, description="of the text; absent: no gate of ours has seen it")
-    stated_by: OpaqueId | None = Field(
-        default=None, description="operator who states that it was redacted and reviewed elsewhere"
-    )
+    stated_by: OpaqueId | None = Field(default=None, description="operator who states that it was reviewed elsewhere")
 
     def natural_key(self) -> str:
         return f"{self.example_id}|{self.version}"

@@ -69,7 +69,8 @@ def test_a_token_is_the_tenants_own_and_is_printed_by_this_command_only(sano: Sa
 def test_an_import_counts_what_was_new(sano: Sano, parts: Parts, tmp_path: Path) -> None:
     path = approvals(tmp_path, APPROVAL)
     counts = shape(sano("import", path, "--tenant", "t1", "--json"))
-    assert counts == {"tenant": "t1", "examples": 1, "new": 1, "known": 0, "already_decided": 0, "consents": 1}
+    assert (counts.pop("tenant"), counts.pop("examples"), counts.pop("new"), counts.pop("consents")) == ("t1", 1, 1, 1)
+    assert counts == {"known": 0, "already_decided": 0, "redacted": 0}
     assert "1 examples: 0 new, 1 known" in sano("import", path, "--tenant", "t1").stdout
     assert "a question" not in sano("import", path, "--tenant", "t1").output
 
