@@ -326,17 +326,21 @@ def test_every_key_of_the_mapping_is_described_on_its_page() -> None:
 # --- malformed input
 
 
-async def test_of_five_hundred_damaged_bundles_none_ends_the_import_with_anything_but_a_refusal_or_is_quoted(
-    tmp_path: Path,
+@pytest.mark.parametrize("name", ["bundle.json", "export.ndjson"])
+async def test_of_five_hundred_damaged_files_none_ends_the_import_with_anything_but_a_refusal_or_is_quoted(
+    name: str, tmp_path: Path
 ) -> None:
     draw, log = random.Random(5), io.StringIO()
     handler = logging.StreamHandler(log)
     logging.getLogger().addHandler(handler)
-    good = json.dumps(bundle(*thread(), questionnaire(), document("A.", description="B?"), consent())).encode()
-    path, publisher, refused = tmp_path / "bundle.json", RecordingPublisher(), 0
+    held = [*thread(), questionnaire(), document("A.", description="B?"), consent()]
+    good = [bundle(*held)] if name == "bundle.json" else held
+    path, publisher, refused = tmp_path / name, RecordingPublisher(), 0
     try:
         for number in range(500):
-            path.write_bytes(damaged(draw, good))
+            bad = draw.randrange(len(good))
+            lines = [json.dumps(one).encode() for one in good]
+            path.write_bytes(b"\n".join([*lines[:bad], damaged(draw, lines[bad]), *lines[bad + 1 :]]))
             made = await imported(path, publisher=publisher)
             refused += bool(made.refused)
             for refusal in made.refused:

@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any, get_args
 
 import pytest
@@ -33,7 +34,8 @@ from tenancy.platform.threads import REQUESTS
 from tenancy.redaction.gate import UnionGate
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
-from tests.fixtures.gates import GATE, gate_of_tests
+from tests.fixtures.gates import GATE, NAME, gate_of_tests
+from tests.unit.damaged_json import damaged
 from tests.unit.operator_parts import NOW, Parts, onboarded_parts, purge_ports
 
 TENANT = TenantId("t1")
@@ -252,6 +254,30 @@ async def test_one_bad_line_gets_one_line_that_quotes_nothing_and_nothing_is_sen
     assert SECRET not in message
     assert "\n" not in message
     assert (parts.publisher.events, parts.stored_keys()) == ([], before)
+
+
+async def test_five_hundred_malformed_files_are_refused_in_words_that_quote_nothing_and_nothing_is_sent(
+    parts: Parts, tmp_path: Path
+) -> None:
+    draw, good, refused = Random(29), json.dumps(line(1)).encode(), 0
+    path = tmp_path / "approvals.jsonl"
+    for number in range(500):
+        path.write_bytes(b"\n".join([json.dumps(line(0)).encode(), damaged(draw, good)]))
+        try:
+            await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)
+        except Refused as refusal:
+            refused += 1
+            assert re.match(rf"{path}:\d: refused: ", str(refusal)), number
+            assert NAME not in str(refusal), number
+            assert (parts.publisher.events, parts.stored_keys("tenants/t1/contents/")) == ([], []), number
+        else:  # the damage was inside a text, and it is a text still
+            parts.publisher.events.clear()
+            parts.objects.objects = {
+                key: held for key, held in parts.objects.objects.items() if not key.startswith("tenants/t1/contents/")
+            }
+    assert refused > 400
+    await import_approvals(write(tmp_path, line(0)), TENANT, parts.tenancy, gate_of_tests)
+    assert parts.types() == ["consent.granted", "example.approved"]
 
 
 async def test_bytes_that_are_not_utf8_are_refused_by_line(parts: Parts, tmp_path: Path) -> None:

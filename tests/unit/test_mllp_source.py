@@ -382,12 +382,16 @@ async def test_more_connections_than_the_bound_are_closed_and_the_first_goes_on(
 ODD = (b"\\X4\\", b"\\", b"\r", b"|||", b"MSH|", b"^~\\&")
 
 
-async def test_five_hundred_damaged_messages_are_each_answered_quote_nothing_and_leave_the_source_alive() -> None:
+@pytest.mark.parametrize("kind", ["MDM^T02", "ORU^R01", "ADT^A40"])
+async def test_five_hundred_damaged_messages_are_each_answered_quote_nothing_and_leave_the_source_alive(
+    kind: str,
+) -> None:
     bus, draw, log = Bus(), random.Random(3), io.StringIO()
     handler = logging.StreamHandler(log)
     logging.getLogger().addHandler(handler)
     try:
-        held, good = listener(bus), mdm()
+        held = listener(bus)
+        good = merge("MSG1") if kind == "ADT^A40" else mdm().replace(b"MDM^T02", kind.encode())
         for number in range(500):
             body = damaged_bytes(draw, good, ODD)
             answers = await held.answers(body)
