@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+_CHAT = "chatcmpl-"
 Stepped = Callable[[str, float, int], None]
 """Takes an owner, its seconds of the device, and its prompt tokens that were cached."""
 
@@ -33,6 +34,8 @@ def _named(sequence: str) -> tuple[str, bool]:
     The id says which of n it is, the route, our request's id, for completions which of the prompts, and what vLLM
     appends.
     """
+    if sequence.startswith(_CHAT):  # nearly each, and each with every token of it
+        return sequence[len(_CHAT) : sequence.rindex("-")], True
     before, _, rest = sequence.partition("cmpl-")
     request = rest.rpartition("-")[0]
     if not before.endswith("chat"):

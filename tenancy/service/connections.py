@@ -44,9 +44,9 @@ class _TooLong(Exception):
 
 
 class Straight:
-    """Writes a piece of an answer that has begun at once, which an ASGI ``send`` can only promise. Nothing is written,
-    and the call is False, while the peer is behind: then the application is to wait in ``send``. It holds no request
-    in memory: that holds it.
+    """Writes a piece of an answer that has begun at once, as uvicorn writes a chunk; an ASGI ``send`` can only promise
+    that. Nothing is written, and the call is False, while the peer is behind: then the application is to wait in
+    ``send``. It holds no request in memory: that holds it.
     """
 
     def __init__(self, cycle: Any) -> None:
@@ -56,11 +56,11 @@ class Straight:
         cycle = self._cycle()
         if cycle is None or not cycle.response_started or cycle.response_complete or cycle.flow.write_paused:
             return False
-        try:
-            cycle.send({"type": "http.response.body", "body": piece, "more_body": True}).send(None)
-        except StopIteration:
-            return True
-        raise RuntimeError("uvicorn waits where nothing keeps it from writing")
+        if not cycle.chunked_encoding or not piece:
+            return False
+        if not cycle.disconnected:
+            cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
 
 
 class BoundedConnection(HttpToolsProtocol):

@@ -302,6 +302,7 @@ class _Straight(Response):
         straight = scope["extensions"][STRAIGHT]["write"]
         self._said.append(("before the answer has begun", straight(b"never")))
         await send({"type": "http.response.start", "status": 200, "headers": []})
+        self._said.append(("an empty piece would end the answer", straight(b"")))
         self._said.append(("begun", straight(b"first")))
         await send({"type": "http.response.body", "body": b"second", "more_body": True})
         while straight(PIECE):
@@ -330,13 +331,36 @@ def test_a_piece_is_written_at_once_within_an_answer_whose_peer_keeps_up_and_not
         writer.transport.resume_reading()  # type: ignore[attr-defined]
         sent = await reader.read()
         writer.close()
-        pieces = sent.partition(b"\r\n\r\n")[2].split(b"\r\n")[1::2]
+        chunks = sent.partition(b"\r\n\r\n")[2].split(b"\r\n")
+        sizes, pieces = [int(size, 16) for size in chunks[:-1:2]], chunks[1::2]
+        assert sizes == [len(piece) for piece in pieces]
         assert (pieces[:2], set(pieces[2:-2]), pieces[-2:]) == ([b"first", b"second"], {PIECE}, [b"last", b""])
 
     served(talk, answer)
     assert said == [
         ("before the answer has begun", False),
+        ("an empty piece would end the answer", False),
         ("begun", True),
         ("the peer is behind", False),
         ("ended", False),
     ]
+
+
+@pytest.mark.usefixtures("_request_comes")
+def test_a_piece_of_an_answer_whose_length_was_told_is_left_to_the_server() -> None:
+    class Told(Response):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+            assert not scope["extensions"][STRAIGHT]["write"](b"said")
+            await send({"type": "http.response.body", "body": b"said", "more_body": False})
+
+    async def answer(_: Request) -> Response:
+        return Told()
+
+    async def talk(port: int) -> None:
+        reader, writer = await connected(port)
+        writer.write(HEAD + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).partition(b"\r\n\r\n")[2] == b"said"
+        writer.close()
+
+    served(talk, answer)
