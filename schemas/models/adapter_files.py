@@ -31,16 +31,15 @@ from schemas.tenant.hyperparameters import VOCABULARY
 
 WEIGHTS_FILE = object_keys.ADAPTER_WEIGHTS
 CONFIG_FILE = object_keys.ADAPTER_CONFIG
-# Unsigned integers of the same width, and the exponent's bits: IEEE 754, and bfloat16 as float32's upper half.
-_EXPONENTS = {"F32": ("<u4", 0x7F800000), "BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00)}
-_BLOCK_BYTES = 2**17
+# Bytes of a number, and the bits of infinity: IEEE 754, and bfloat16 as float32's upper half.
+_INFINITIES = {"F32": (4, 0x7F800000), "BF16": (2, 0x7F80), "F16": (2, 0x7C00)}
 ADAPTER_FILES = frozenset({WEIGHTS_FILE, CONFIG_FILE})
 
 LinearShapes = Mapping[str, tuple[int, int]]
 """Module name in the base model, such as ``model.layers.0.mlp.up_proj``, to (out features, in features)."""
 
-_ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
-"""Which expert gets a token. vLLM loads adapters of them and then ignores them."""
+_NEVER_ADAPTED = VOCABULARY | {"gate", "router", "shared_expert_gate"}
+"""And the routers, which say what expert gets a token: vLLM loads adapters of them and then ignores them."""
 
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)\.lora_(?P<side>[AB])\.weight")
 # A stable name such as "smollm2" or "HuggingFaceTB/SmolLM2-135M-Instruct", never a path of the training machine.
@@ -122,7 +121,7 @@ def is_adaptable(module: str) -> bool:
     and neither one of :data:`VOCABULARY`, which some layers have too, nor a router.
     """
     parts = module.split(".")
-    return any(map(str.isdecimal, parts)) and not (VOCABULARY | _ROUTERS) & set(parts)
+    return any(map(str.isdecimal, parts)) and _NEVER_ADAPTED.isdisjoint(parts)
 
 
 def linear_shapes(base_model: Path) -> dict[str, tuple[int, int]]:
@@ -316,8 +315,8 @@ def _checked_header(head: memoryview, size: int) -> SafetensorsHeader:
         raise AdapterRefused(f"{WEIGHTS_FILE}: {error}") from None
     if header.metadata.keys() - {"format"}:
         raise AdapterRefused("the weights' metadata may hold nothing but 'format'")
-    if any(entry.dtype not in _EXPONENTS for entry in header.tensors.values()):
-        raise AdapterRefused(f"a tensor is not {', '.join(_EXPONENTS)}")
+    if any(entry.dtype not in _INFINITIES for entry in header.tensors.values()):
+        raise AdapterRefused(f"a tensor is not {', '.join(_INFINITIES)}")
     return header
 
 
@@ -339,15 +338,12 @@ def _runs(header: SafetensorsHeader) -> list[_Run]:
 
 
 def _require_finite(numbers: memoryview, dtype: str) -> None:
-    """An infinity or a NaN has every exponent bit set, which is all that is looked at."""
+    """An infinity or a NaN has every exponent bit set. So of numbers without a sign it is the greatest by its bits read
+    as a signed integer, and of those with one by its bits read as an unsigned integer.
+    """
     import numpy  # a third of a second, which commands that look at no adapter are spared
 
-    kind, exponent = _EXPONENTS[dtype]
-    bits = numpy.frombuffer(numbers, dtype=kind)
-    # By blocks into one scratch: new memory for all of them takes longer than looking at them.
-    block = _BLOCK_BYTES // bits.itemsize
-    scratch = numpy.empty(min(len(bits), block), dtype=kind)
-    for start in range(0, len(bits), block):
-        some = bits[start : start + block]
-        if int(numpy.bitwise_and(some, exponent, out=scratch[: len(some)]).max()) == exponent:
-            raise AdapterRefused("a tensor holds an infinity or a NaN")
+    width, infinity = _INFINITIES[dtype]
+    signed, unsigned = (numpy.frombuffer(numbers, dtype=f"<{kind}{width}") for kind in "iu")
+    if signed.max(initial=0) >= infinity or unsigned.max(initial=0) >= infinity + (1 << 8 * width - 1):
+        raise AdapterRefused("a tensor holds an infinity or a NaN")

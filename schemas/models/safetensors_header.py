@@ -18,6 +18,10 @@ MAX_HEADER_BYTES = 16 * 1024 * 1024
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
+_FIELDS = {"dtype", "shape", "data_offsets"}
+_INTEGERS = {int}  # and not what counts as one, such as True
+
+
 class MalformedSafetensors(ValueError):
     """The bytes are not a safetensors file, or its header does not describe its data."""
 
@@ -93,7 +97,7 @@ def read_header(path: Path) -> SafetensorsHeader:
 
 
 def _entry(value: Any, data_start: int) -> TensorEntry:
-    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(value, dict) or value.keys() != _FIELDS:
         raise MalformedSafetensors("a tensor needs exactly dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
@@ -107,4 +111,4 @@ def _entry(value: Any, data_start: int) -> TensorEntry:
 
 
 def _sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    return isinstance(value, list) and set(map(type, value)) <= _INTEGERS and min(value, default=0) >= 0
