@@ -14,7 +14,6 @@ from aiokafka.errors import KafkaError
 
 from deploy.local.errors import ProcessExited
 from deploy.local.java import require_java
-from deploy.local.kafka_access import SUPER_USER, KafkaAccess
 from deploy.local.kafka_classes import class_archive
 from deploy.local.kafka_config import BrokerAddress, format_arguments, random_cluster_id, server_properties
 from deploy.local.kafka_jars import fetch_kafka_jars, kafka_jars_dir
@@ -34,7 +33,7 @@ class KafkaCluster:
     """``brokers`` combined brokers and controllers; everything they write is under ``work_dir``.
 
     Ports stay the same over restarts. ``config`` overrides any line of every broker's ``server.properties``;
-    ``env`` is the environment of the JVMs. With ``access`` clients need TLS, a password and rights; otherwise nothing.
+    ``env`` is the environment of the JVMs. Clients need nothing to connect, and may do everything.
     Methods block; call them through ``asyncio.to_thread`` inside a loop.
     """
 
@@ -46,7 +45,6 @@ class KafkaCluster:
         *,
         config: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
-        access: KafkaAccess | None = None,
         tie_to_parent: bool = True,
     ) -> None:
         ports = free_ports(2 * brokers)
@@ -55,7 +53,6 @@ class KafkaCluster:
         self._work_dir = work_dir.absolute()
         self._config = dict(config or {})
         self._env = dict(inherited_environment() if env is None else env)
-        self._access = access
         self._tie_to_parent = tie_to_parent
         self._cluster_id = random_cluster_id()
         self._children: dict[int, ChildProcess] = {}
@@ -68,6 +65,18 @@ class KafkaCluster:
     def log_dirs(self) -> list[Path]:
         """Per broker, the folder with its segment files: ``<log_dir>/<topic>-<partition>/*.log``."""
         return [self._home(index) / "data" for index in range(len(self._addresses))]
+
+    def properties(self, broker: BrokerAddress) -> dict[str, str]:
+        """Lines of a broker's ``server.properties`` over those that every local broker has."""
+        return self._config
+
+    def format_arguments(self) -> list[str]:
+        """Arguments of ``kafka-storage format`` beside those that every local broker has."""
+        return []
+
+    def client_settings(self) -> dict[str, Any]:
+        """Arguments under which an aiokafka client may ask for the brokers."""
+        return {}
 
     @property
     def processes(self) -> list[ChildProcess]:
@@ -131,13 +140,11 @@ class KafkaCluster:
         for index in indices:
             home = self._home(index)
             (home / "tmp").mkdir(parents=True, exist_ok=True)
-            access = self._access.properties(self._addresses[index]) if self._access else {}
-            config = {**access, **self._config}
-            text = server_properties(self._addresses[index], self._addresses, home / "data", config)
+            address = self._addresses[index]
+            text = server_properties(address, self._addresses, home / "data", self.properties(address))
             (home / "server.properties").write_text(text)
             args = format_arguments(self._cluster_id, home / "server.properties")
-            args += self._access.format_arguments() if self._access else []
-            children.append(self._java(index, f"kafka-format-{index}", args))
+            children.append(self._java(index, f"kafka-format-{index}", [*args, *self.format_arguments()]))
         try:
             for child in children:
                 if (code := child.wait_exit(FORMAT_SECONDS)) != 0:
@@ -175,7 +182,7 @@ class KafkaCluster:
         expected = len(self._children)
         first = next(iter(self._children))
         address = f"{LOOPBACK}:{self._addresses[first].client_port}"
-        client = self._access.client(SUPER_USER) if self._access else {}
+        client = self.client_settings()
         self._children[first].wait_ready(lambda: _brokers_seen_from(address, client) >= expected, timeout_s)
 
     def _kill_all(self) -> None:

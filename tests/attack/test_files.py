@@ -18,7 +18,6 @@ from typer.testing import CliRunner, Result
 from producers.cli.main import app
 from producers.cli.platform import Platform
 from producers.queries.audit_copy import read_copy
-from producers.replay.log import MemoryLog
 from producers.settings import OperatorSettings, installation_settings
 from schemas.bus.envelope import Event
 from schemas.bus.events.curation import ConsentGranted
@@ -46,6 +45,7 @@ from tests.unit.operator_parts import (
     signed_receipt,
 )
 from tests.unit.test_verifying import signed_withdrawal, withdrawal
+from tests.world.memory_log import MemoryLog
 from tests.world.world import World
 
 pytestmark = pytest.mark.timeout(3600)

@@ -15,8 +15,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from deploy.local.kafka import KafkaCluster
 from producers.replay.kafka_log import kafka_log
-from producers.replay.log import EventLog, MemoryLog, Message, Place
+from producers.replay.log import EventLog, Message, Place
 from tenancy.errors import Refused
+from tests.world.memory_log import MemoryLog
 
 _numbers = itertools.count()
 HEADERS = (("ce_id", b"x"), ("null", None), ("bytes", b"\xff"))

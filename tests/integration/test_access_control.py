@@ -14,7 +14,6 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 from aiokafka.protocol.commit import OffsetCommitRequest
 from typer.testing import CliRunner
 
-from deploy.local.kafka_access import SUPER_USER
 from producers.cli.main import app
 from producers.cli.platform import Platform
 from producers.connection import for_commands, for_reading
@@ -27,6 +26,7 @@ from schemas.bus.access import PRINCIPALS, SERVICES, grants
 from schemas.bus.asyncapi import consumer_group
 from schemas.bus.topics import REPLICA_SERVICE, TOPICS
 from tenancy.errors import BusUnavailable, Refused
+from tests.fixtures.kafka_access import SUPER_USER
 from tests.fixtures.platform import eventually
 from tests.fixtures.walled import (
     ALL,

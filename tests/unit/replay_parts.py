@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from consumers.runtime.dead_letters import Reason, cut_letter, dead_letter
 from producers.replay.fences import Fences
 from producers.replay.journal import Journal
-from producers.replay.log import MemoryLog, Message
+from producers.replay.log import Message
 from producers.replay.plan import ReplayPlan
 from producers.replay.planning import Planner
 from producers.replay.running import Limits, Run, Target
@@ -28,6 +28,7 @@ from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import raw_record
+from tests.world.memory_log import MemoryLog
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 Answer = Callable[[Event], Outcome | None]

@@ -13,7 +13,6 @@ from typer.testing import CliRunner, Result
 
 from producers.cli.main import app
 from producers.cli.platform import Platform
-from producers.replay.log import MemoryLog
 from producers.replay.running import Run
 from producers.settings import OperatorSettings
 from schemas.bus.envelope import Event
@@ -23,6 +22,7 @@ from tenancy.bus import RawMessage
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, interrupted, shape
 from tests.unit.operator_parts import NOW, Parts
+from tests.world.memory_log import MemoryLog
 
 
 @pytest.fixture
