@@ -7,16 +7,13 @@ from typing import TypeGuard
 from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord, ExampleRecord
 from schemas.objects.proposals import ProposalRecord
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
+from tenancy.errors import PreconditionFailed, Transient
 from tenancy.storage.tenant_store import TenantStore
 
 
 async def read_example(store: TenantStore, example_id: str) -> tuple[ExampleRecord | None, str | None]:
     """The latest decision on an example and its ETag, or two times None."""
-    try:
-        return await store.get_record(object_keys.example(example_id), ExampleRecord)
-    except ObjectNotFound:
-        return None, None
+    return await store.find_record(object_keys.example(example_id), ExampleRecord)
 
 
 async def write_example(store: TenantStore, record: ExampleRecord, etag: str | None) -> None:
@@ -31,10 +28,7 @@ def is_decided(record: ExampleRecord | None, version: int) -> TypeGuard[ExampleR
 
 async def read_proposal(store: TenantStore, example_id: str) -> tuple[ProposalRecord | None, str | None]:
     """The highest version that was proposed and the record's ETag, or two times None."""
-    try:
-        return await store.get_record(object_keys.proposal(example_id), ProposalRecord)
-    except ObjectNotFound:
-        return None, None
+    return await store.find_record(object_keys.proposal(example_id), ProposalRecord)
 
 
 async def write_proposal(store: TenantStore, record: ProposalRecord, etag: str | None) -> str:
@@ -44,10 +38,8 @@ async def write_proposal(store: TenantStore, record: ProposalRecord, etag: str |
 
 async def read_consent(store: TenantStore, consent_id: str) -> tuple[ConsentRecord, str | None]:
     """The latest word on a consent and its ETag; one that nobody has spoken of is not granted."""
-    try:
-        return await store.get_record(object_keys.consent(consent_id), ConsentRecord)
-    except ObjectNotFound:
-        return ConsentRecord(consent_id=consent_id), None
+    held, etag = await store.find_record(object_keys.consent(consent_id), ConsentRecord)
+    return held or ConsentRecord(consent_id=consent_id), etag
 
 
 async def write_consent(store: TenantStore, record: ConsentRecord, etag: str | None) -> None:

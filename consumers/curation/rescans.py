@@ -140,8 +140,5 @@ async def _text(store: TenantStore, name: str) -> ExampleContent | None:
 
 
 async def _is_withdrawn(store: TenantStore, example_id: str) -> bool:
-    try:
-        record, _ = await store.get_record(object_keys.example(example_id), ExampleRecord)
-    except ObjectNotFound:
-        return False
-    return record.status == "withdrawn"
+    record, _ = await store.find_record(object_keys.example(example_id), ExampleRecord)
+    return record is not None and record.status == "withdrawn"

@@ -20,7 +20,7 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from schemas.objects.proposals import OpenProposal, ProposalRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, Refused
+from tenancy.errors import Refused
 from tenancy.lifecycle.example_texts import Texts
 from tenancy.storage.tenant_store import TenantStore
 
@@ -57,10 +57,9 @@ async def _propose_again(
     held, etag = await read_proposal(store, data.example_id)
     if version > GREATEST or (held is not None and held.version >= version):
         return
-    try:
-        content, _ = await store.get_record(object_keys.content(data.example_id, data.version), ExampleContent)
-    except ObjectNotFound:
-        raise Refused("no-content", "refused: the text of the approved version is not there") from None
+    content, _ = await store.find_record(object_keys.content(data.example_id, data.version), ExampleContent)
+    if content is None:
+        raise Refused("no-content", "refused: the text of the approved version is not there")
     if not await store.put_if_absent(object_keys.content(data.example_id, version), content):
         there, _ = await store.get_record(object_keys.content(data.example_id, version), ExampleContent)
         if there.commitment() != content.commitment():

@@ -19,7 +19,7 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from schemas.objects.proposals import Decision, ProposalRecord, ReviewRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Contradicted, ObjectNotFound, Refused
+from tenancy.errors import Contradicted, Refused
 from tenancy.platform.concurrency import gathered
 from tenancy.state.tenant_work import TenantWork
 from tenancy.storage.tenant_store import TenantStore
@@ -143,9 +143,8 @@ def _key(event: Event[ExampleReviewed]) -> str:
 async def _is_recorded(store: TenantStore, event: Event[ExampleReviewed]) -> bool:
     """Whether this review was recorded before. Raises :class:`Contradicted` where it said something else."""
     data = event.data
-    try:
-        held, _ = await store.get_record(_key(event), ReviewRecord)
-    except ObjectNotFound:
+    held, _ = await store.find_record(_key(event), ReviewRecord)
+    if held is None:
         return False
     if (held.verdict, held.reason_code, held.commitment) != (data.verdict, data.reason_code, data.commitment):
         raise Contradicted

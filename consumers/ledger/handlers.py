@@ -10,7 +10,7 @@ from schemas.bus.events import UsageRecorded
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.usage import KeptUsage, Report, UsageDay, report_of
-from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed, Transient
+from tenancy.errors import Contradicted, PreconditionFailed, Transient
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -53,17 +53,14 @@ async def add_to_day(reports: Sequence[tuple[Report, UsageRecorded]], store: Ten
     after a purge has emptied the prefix finds nothing to replace.
     """
     location = object_keys.usage_day(reports[0][0].day)
-    etag: str | None
-    try:
-        held, etag = await store.get_record(location, UsageDay)
-    except ObjectNotFound:
-        held, etag = UsageDay(), None
-    day, outcomes = held, []
+    held, etag = await store.find_record(location, UsageDay)
+    before = day = held or UsageDay()
+    outcomes = []
     for report, data in reports:
         added = day.plus(report, data)
         outcomes.append(Outcome.NOOP_DUPLICATE if added is day else Outcome.EFFECT)
         day = added
-    if day is held:
+    if day is before:
         return outcomes
     try:
         await store.put_record(location, day, if_absent=etag is None, if_match=etag)

@@ -15,7 +15,7 @@ from schemas.bus.events import StoredBytes, UsageRecorded
 from schemas.objects import object_keys
 from schemas.objects.usage import DATABASE_AREA, INVENTORY_REPORTER, Report, UsageDay, day_of
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import KeyDestroyed, ObjectNotFound, TenantFenced, UnknownTenant
+from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
 from tenancy.knowledge.database.connection import Database
 from tenancy.knowledge.database.tables import stored_bytes
 from tenancy.service.telemetry import SCOPE, trouble_logged
@@ -56,11 +56,8 @@ class Inventory:
 
     async def _is_taken(self, tenant: TenantId, day: str) -> bool:
         store = await self.tenancy.store(tenant)
-        try:
-            held, _ = await store.get_record(object_keys.usage_day(day), UsageDay)
-        except ObjectNotFound:
-            return False
-        return INVENTORY_REPORTER in held.counted
+        held, _ = await store.find_record(object_keys.usage_day(day), UsageDay)
+        return held is not None and INVENTORY_REPORTER in held.counted
 
     async def _stored(self, tenant: TenantId) -> tuple[StoredBytes, ...]:
         """Superseded versions too: the store charges for them until a purge or an erasure removes them. Raises

@@ -15,7 +15,7 @@ from schemas.objects.curation import ConsentRecord, ExampleRecord
 from schemas.objects.proposals import ProposalRecord
 from schemas.objects.training import EligibleExample, LeftOutExample, TrainingSet, TrainingSetEntry
 from schemas.tenant.policy import TenantPolicy
-from tenancy.errors import ObjectNotFound, Refused
+from tenancy.errors import Refused
 from tenancy.platform.concurrency import gathered
 from tenancy.storage.tenant_store import TenantStore
 
@@ -192,10 +192,7 @@ async def _record(store: TenantStore, relative: str) -> ExampleRecord:
 
 
 async def _proposal(store: TenantStore, example_id: str) -> ProposalRecord | None:
-    try:
-        return (await store.get_record(object_keys.proposal(example_id), ProposalRecord))[0]
-    except ObjectNotFound:
-        return None
+    return (await store.find_record(object_keys.proposal(example_id), ProposalRecord))[0]
 
 
 async def _consents(store: TenantStore, records: Iterable[ExampleRecord]) -> dict[str, ConsentRecord]:
@@ -204,18 +201,15 @@ async def _consents(store: TenantStore, records: Iterable[ExampleRecord]) -> dic
 
 
 async def _consent(store: TenantStore, consent_id: str) -> ConsentRecord:
-    try:
-        return (await store.get_record(object_keys.consent(consent_id), ConsentRecord))[0]
-    except ObjectNotFound:
-        return ConsentRecord(consent_id=consent_id)
+    held, _ = await store.find_record(object_keys.consent(consent_id), ConsentRecord)
+    return held or ConsentRecord(consent_id=consent_id)
 
 
 async def frozen_content(store: TenantStore, entry: EligibleExample) -> ExampleContent:
     """The text that the entry names. Raises :class:`TrainingSetVoid` where it was erased, and :class:`Refused`."""
-    try:
-        content, _ = await store.get_record(object_keys.content(entry.example_id, entry.version), ExampleContent)
-    except ObjectNotFound:
-        raise TrainingSetVoid from None  # withdrawn between the listing and this read
+    content, _ = await store.find_record(object_keys.content(entry.example_id, entry.version), ExampleContent)
+    if content is None:
+        raise TrainingSetVoid  # withdrawn between the listing and this read
     if content.commitment() != entry.commitment:
         raise Refused("commitment-mismatch", "refused: a stored example is not what its reviewer approved")
     return content

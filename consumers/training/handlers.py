@@ -7,7 +7,6 @@ would train several times. So the job's state is in the object store, and no Kaf
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from schemas.bus.envelope import Event
@@ -17,7 +16,7 @@ from schemas.objects import object_keys
 from schemas.objects.state import RunState, TenantState
 from schemas.objects.training import JobRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Contradicted, ObjectNotFound
+from tenancy.errors import Contradicted
 from tenancy.platform.tracing import current_trace
 from tenancy.state.archive import Archive
 from tenancy.state.leases import with_run
@@ -84,10 +83,9 @@ async def _require_same_command(data: TrainingRequested, run: RunState, store: T
         raise Contradicted
     if data.hyperparameters is None:
         return
-    with suppress(ObjectNotFound):
-        job, _ = await store.get_record(object_keys.job(data.run_id), JobRecord)
-        if job.hyperparameters != data.hyperparameters:
-            raise Contradicted
+    job, _ = await store.find_record(object_keys.job(data.run_id), JobRecord)
+    if job is not None and job.hyperparameters != data.hyperparameters:
+        raise Contradicted
 
 
 def _refusal(state: TenantState, data: TrainingRequested) -> str | None:

@@ -23,7 +23,7 @@ from schemas.bus.redaction import GateVerdict
 from schemas.objects import object_keys
 from schemas.objects.knowledge import DocumentEntry
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, Refused, Transient
+from tenancy.errors import Refused, Transient
 from tenancy.knowledge.published import read_set
 from tenancy.lifecycle.terms import tenant_terms
 from tenancy.redaction.port import RedactionGate
@@ -212,7 +212,4 @@ class _Upload:
         return entry.version if entry.status == "present" and same else entry.version + 1
 
     async def _held(self, location: str) -> DocumentContent | None:
-        try:
-            return (await self._store.get_record(location, DocumentContent))[0]
-        except ObjectNotFound:
-            return None
+        return (await self._store.find_record(location, DocumentContent))[0]

@@ -18,7 +18,7 @@ from schemas.objects.terms import Rescan, Term, TermList
 from tenancy.audit.log import AuditRecord
 from tenancy.audit.pseudonyms import Pseudonyms
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, Refused, Transient
+from tenancy.errors import Refused, Transient
 from tenancy.lifecycle.terms import change_terms, contains
 from tenancy.redaction.terms import folded, is_telling
 from tenancy.state.open_work import announce
@@ -79,10 +79,7 @@ async def mark(
 
 async def _stands_in(store: TenantStore, example_id: str, term: Term) -> bool:
     async for name in store.list("contents", example_id):
-        try:
-            content, _ = await store.get_record(name, ExampleContent)
-        except ObjectNotFound:
-            continue  # erased in between
-        if contains(term, content):
+        content, _ = await store.find_record(name, ExampleContent)
+        if content is not None and contains(term, content):  # else erased in between
             return True
     return False

@@ -10,7 +10,6 @@ from schemas.base.identifiers import OpaqueId
 from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord, ExampleRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound
 from tenancy.platform.concurrency import gathered
 from tenancy.tenant_id import TenantId
 
@@ -37,20 +36,15 @@ async def consents(tenancy: Tenancy, tenant: TenantId) -> list[ConsentView]:
 
     async def waits(consent_id: str, example_id: str) -> bool:
         """What was withdrawn since, or approved under another consent, is still marked and waits no more."""
-        try:
-            record, _ = await store.get_record(object_keys.example(example_id), ExampleRecord)
-        except ObjectNotFound:
-            return False
-        return record.status == "approved" and record.consent_id == consent_id
+        record, _ = await store.find_record(object_keys.example(example_id), ExampleRecord)
+        return record is not None and record.status == "approved" and record.consent_id == consent_id
 
     held = await gathered(waits(*mark) for mark in marks)
     waiting = Counter(consent_id for (consent_id, _), is_waiting in zip(marks, held, strict=True) if is_waiting)
 
     async def view(consent_id: str) -> ConsentView:
-        try:
-            record, _ = await store.get_record(object_keys.consent(consent_id), ConsentRecord)
-        except ObjectNotFound:
-            record = ConsentRecord(consent_id=consent_id)
+        held, _ = await store.find_record(object_keys.consent(consent_id), ConsentRecord)
+        record = held or ConsentRecord(consent_id=consent_id)
         return ConsentView(
             consent_id=consent_id,
             granted=record.granted,

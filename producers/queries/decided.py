@@ -11,7 +11,7 @@ from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, Refused
+from tenancy.errors import Refused
 from tenancy.evidence.trust import Verifier
 from tenancy.platform.concurrency import gathered
 from tenancy.tenant_id import TenantId
@@ -42,10 +42,9 @@ class DecidedExample(Contract):
 async def decided_example(tenancy: Tenancy, tenant: TenantId, example_id: str, verifier: Verifier) -> DecidedExample:
     """Read the decision, and every published adapter's manifest. Raises :class:`Refused` where nothing was decided."""
     store = await tenancy.store(tenant)
-    try:
-        record, _ = await store.get_record(object_keys.example(example_id), ExampleRecord)
-    except ObjectNotFound:
-        raise Refused("not-open", "refused: no such example waits for reviewers or was decided") from None
+    record, _ = await store.find_record(object_keys.example(example_id), ExampleRecord)
+    if record is None:
+        raise Refused("not-open", "refused: no such example waits for reviewers or was decided")
     published = [view for view in await adapters(tenancy, tenant) if view.status != "publishing"]
     made = await gathered(lineage(tenancy, tenant, view.digest, verifier) for view in published)
     used = tuple(

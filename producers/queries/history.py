@@ -8,7 +8,7 @@ from schemas.objects import object_keys
 from schemas.objects.state import AdapterState, RunState
 from schemas.objects.training import LeftOut, LeftOutExample
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import KeyDestroyed, ObjectNotFound
+from tenancy.errors import KeyDestroyed
 from tenancy.platform.concurrency import gathered
 from tenancy.state.archive import Archive
 from tenancy.tenant_id import TenantId
@@ -39,11 +39,8 @@ async def left_out(
     async def of(run_id: str, run: RunState) -> tuple[LeftOutExample, ...]:
         if archive is None or run.fence == 0:  # no attempt was ever made
             return ()
-        try:
-            record, _ = await archive.store.get_record(object_keys.left_out(run_id, run.fence), LeftOut)
-        except ObjectNotFound:
-            return ()
-        return record.examples
+        record, _ = await archive.store.find_record(object_keys.left_out(run_id, run.fence), LeftOut)
+        return () if record is None else record.examples
 
     found = await gathered(of(run_id, run) for run_id, run in runs.items())
     return dict(zip(runs, found, strict=True))

@@ -15,7 +15,7 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from schemas.objects.proposals import ProposalRecord, ProposedBy, ReviewRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, Refused
+from tenancy.errors import Refused
 from tenancy.platform.concurrency import gathered
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
@@ -64,10 +64,9 @@ async def proposed_text(tenancy: Tenancy, tenant: TenantId, example_id: str) -> 
     record = await _open_proposal(store, example_id)
     if record is None:
         raise _not_open()
-    try:
-        content, _ = await store.get_record(object_keys.content(example_id, record.version), ExampleContent)
-    except ObjectNotFound:  # decided, and its text erased, in between
-        raise _not_open() from None
+    content, _ = await store.find_record(object_keys.content(example_id, record.version), ExampleContent)
+    if content is None:  # decided, and its text erased, in between
+        raise _not_open()
     return ProposedText(proposal=await _view(store, record, required), messages=content.messages)
 
 
@@ -77,16 +76,11 @@ def _not_open() -> Refused:
 
 async def _open_proposal(store: TenantStore, example_id: str) -> ProposalRecord | None:
     """None where it is decided, here or by others, or withdrawn: a mark may outlive what it stands for."""
-    try:
-        record, _ = await store.get_record(object_keys.proposal(example_id), ProposalRecord)
-    except ObjectNotFound:
+    record, _ = await store.find_record(object_keys.proposal(example_id), ProposalRecord)
+    if record is None or record.decision is not None:
         return None
-    try:
-        decided, _ = await store.get_record(object_keys.example(example_id), ExampleRecord)
-        is_decided = decided.decides(record.version)
-    except ObjectNotFound:
-        is_decided = False
-    return None if is_decided or record.decision is not None else record
+    decided, _ = await store.find_record(object_keys.example(example_id), ExampleRecord)
+    return None if decided is not None and decided.decides(record.version) else record
 
 
 async def _view(store: TenantStore, record: ProposalRecord, required: int) -> ProposalView:

@@ -14,7 +14,7 @@ from schemas.objects.curation import ExampleRecord
 from schemas.objects.purges import PurgeRecord
 from schemas.objects.state import RunState, TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, Transient
+from tenancy.errors import Transient
 from tenancy.state.archive import Archive
 from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId
@@ -100,11 +100,8 @@ async def examples_curated(
     async def look() -> bool | None:
         await tenancy.active(tenant)
         while pending:
-            try:
-                record, _ = await store.get_record(object_keys.example(pending[0].example_id), ExampleRecord)
-            except ObjectNotFound:
-                return None
-            if record.version < pending[0].version and record.status != "withdrawn":
+            record, _ = await store.find_record(object_keys.example(pending[0].example_id), ExampleRecord)
+            if record is None or (record.version < pending[0].version and record.status != "withdrawn"):
                 return None
             pending.pop(0)
             progress("curating", total - len(pending), total)

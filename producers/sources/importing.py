@@ -29,7 +29,7 @@ from schemas.bus.redaction import GateVerdict
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
+from tenancy.errors import PreconditionFailed, Refused, Transient
 from tenancy.lifecycle.terms import tenant_terms
 from tenancy.platform.threads import REQUESTS
 from tenancy.redaction.at_first_use import GateSource
@@ -192,19 +192,11 @@ def _require_same_approval(draft: _Example, record: ExampleRecord) -> None:
 
 
 async def _record(draft: _Example, store: TenantStore) -> ExampleRecord | None:
-    try:
-        record, _ = await store.get_record(object_keys.example(draft.example_id), ExampleRecord)
-    except ObjectNotFound:
-        return None
-    return record
+    return (await store.find_record(object_keys.example(draft.example_id), ExampleRecord))[0]
 
 
 async def _held_content(draft: _Example, store: TenantStore) -> ExampleContent | None:
-    try:
-        held, _ = await store.get_record(draft.location, ExampleContent)
-    except ObjectNotFound:
-        return None
-    return held
+    return (await store.find_record(draft.location, ExampleContent))[0]
 
 
 def _with_content(draft: _Example, held: ExampleContent) -> _Example:

@@ -18,7 +18,6 @@ from schemas.objects import object_keys
 from schemas.objects.state import CanaryState
 from schemas.objects.usage import UsageDay, compared, day_of
 from schemas.tenant.policy import TenantPolicy
-from tenancy.errors import ObjectNotFound
 from tenancy.platform.concurrency import gathered
 from tenancy.storage.tenant_store import TenantStore
 
@@ -49,10 +48,8 @@ async def answers_of(store: TenantStore, canary: CanaryState, now: datetime) -> 
 
 
 async def _on(store: TenantStore, day: str, name: str) -> CanaryAnswers | None:
-    try:
-        return (await store.get_record(object_keys.usage_day(day), UsageDay))[0].canaries.get(name)
-    except ObjectNotFound:
-        return None
+    held, _ = await store.find_record(object_keys.usage_day(day), UsageDay)
+    return None if held is None else held.canaries.get(name)
 
 
 def verdict(policy: TenantPolicy, canary: CanaryState, counted: CanaryAnswers, now: datetime) -> Verdict:

@@ -14,7 +14,7 @@ from schemas.bus.content import (
     ExampleContent,
     InlineContent,
 )
-from tenancy.errors import ObjectNotFound, Refused
+from tenancy.errors import Refused
 from tenancy.storage.tenant_store import TenantStore
 
 ContentT = TypeVar("ContentT", ExampleContent, DocumentContent)
@@ -41,10 +41,10 @@ async def received(
         if reference != own:
             kind = "document" if isinstance(reference, DocumentClaimCheck) else "example"
             raise Refused("foreign-claim-check", f"refused: the claim check names another {kind}")
-        try:
-            content, _ = await store.get_record(location, model)
-        except ObjectNotFound:
-            raise Refused("no-content", "refused: the claim check names content that was not uploaded") from None
+        held, _ = await store.find_record(location, model)
+        if held is None:
+            raise Refused("no-content", "refused: the claim check names content that was not uploaded")
+        content = held
     if content.commitment() != committed.commitment:
         raise Refused("commitment-mismatch", f"refused: the content is not what {otherwise}")
     return content

@@ -17,7 +17,7 @@ from schemas.bus.events import UsageSource
 from schemas.objects import object_keys
 from schemas.objects.usage import DATABASE_AREA, KeptUsage, UsageDay, UsageSum, amounts_of
 from schemas.tenant.prices import PriceFile, Prices
-from tenancy.errors import ObjectNotFound, Refused
+from tenancy.errors import Refused
 from tenancy.platform.concurrency import gathered
 from tenancy.storage.tenant_store import TenantStore
 
@@ -86,10 +86,7 @@ async def month_usage(store: TenantStore, month: Month) -> MonthUsage:
         held[source] = held.get(source, UsageSum()).plus(amounts)
 
     async def sums_of(name: str) -> UsageDay:
-        try:
-            return (await store.get_record(object_keys.usage_day(name), UsageDay))[0]
-        except ObjectNotFound:
-            return UsageDay()
+        return (await store.find_record(object_keys.usage_day(name), UsageDay))[0] or UsageDay()
 
     kept_names = [name async for name in store.list("usage") if not name.startswith(object_keys.USAGE_DAYS)]
     day_records = await gathered(sums_of(name) for name in days)

@@ -115,8 +115,8 @@ class Texts:
     async def _doomed(self, example_id: str) -> list[ObjectVersion]:
         objects, tenant = self.store.objects, self.store.tenant
         found = [held async for held in objects.versions(object_keys.tenant_area(tenant, *KEPT, example_id))]
-        with suppress(ObjectNotFound):
-            record, _ = await self.store.get_record(object_keys.example(example_id), ExampleRecord)
+        record, _ = await self.store.find_record(object_keys.example(example_id), ExampleRecord)
+        if record is not None:
             texts = object_keys.tenant_area(tenant, "contents", example_id)
             found += [held async for held in objects.versions(texts) if _is_dead(held.key, record)]
         return found

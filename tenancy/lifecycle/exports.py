@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from schemas.evidence.statements import ExportedExample, TrainingManifest
 from schemas.objects import object_keys
 from schemas.objects.exports import ExportDecision
-from tenancy.errors import ObjectNotFound
 from tenancy.evidence.training_manifest import open_training_manifest
 from tenancy.evidence.trust import Verifier
 from tenancy.storage.tenant_store import TenantStore
@@ -18,10 +17,7 @@ EXPORT_FILES = (*object_keys.ADAPTER_FILES, EXAMPLES_FILE)
 
 async def export_decision(store: TenantStore, export_id: str) -> ExportDecision | None:
     """What was decided on the export that the tenant asked for; None where nobody has decided yet."""
-    try:
-        return (await store.get_record(object_keys.export_decision(export_id), ExportDecision))[0]
-    except ObjectNotFound:
-        return None
+    return (await store.find_record(object_keys.export_decision(export_id), ExportDecision))[0]
 
 
 async def decided_export(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from schemas.bus.content import ExampleContent
 from schemas.objects import object_keys
 from schemas.objects.terms import MOST_TERMS, Term, TermList
-from tenancy.errors import ObjectNotFound, Refused
+from tenancy.errors import Refused
 from tenancy.redaction.gate import UnionGate
 from tenancy.redaction.terms import TenantTerms
 from tenancy.storage.cas_record import CasRecord
@@ -24,10 +24,8 @@ TermChange = Callable[[TermList], TermList]
 
 async def read_term_list(store: TenantStore) -> tuple[TermList, str | None]:
     """The list and its ETag; an empty one and None where there is none yet."""
-    try:
-        return await store.get_record(object_keys.terms(), TermList)
-    except ObjectNotFound:
-        return TermList(), None
+    held, etag = await store.find_record(object_keys.terms(), TermList)
+    return held or TermList(), etag
 
 
 async def tenant_terms(store: TenantStore) -> TenantTerms:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
 
 from pydantic import BaseModel
 
@@ -26,8 +25,6 @@ from tenancy.tenant_id import TenantId
 
 KEPT_RUNS = 16
 KEPT_ADAPTERS = 16
-
-EntryT = TypeVar("EntryT", bound=BaseModel)
 
 
 def surplus_runs(state: TenantState) -> list[str]:
@@ -64,11 +61,11 @@ class Archive:
 
     async def run(self, run_id: str) -> RunState | None:
         """The ended run, if it was moved here."""
-        return (await self._read(object_keys.ended_run(run_id), RunState))[0]
+        return (await self.store.find_record(object_keys.ended_run(run_id), RunState))[0]
 
     async def adapter(self, digest: str) -> AdapterState | None:
         """The adapter, if it was moved here."""
-        return (await self._read(object_keys.adapter_record(digest), AdapterState))[0]
+        return (await self.store.find_record(object_keys.adapter_record(digest), AdapterState))[0]
 
     async def known_adapter(self, state: TenantState, digest: str) -> AdapterState | None:
         """The adapter, wherever it is kept. ``state`` must have been read before this is called."""
@@ -142,14 +139,8 @@ class Archive:
         await states.swap(tenant, without)
         return True
 
-    async def _read(self, relative: str, model: type[EntryT]) -> tuple[EntryT | None, str | None]:
-        try:
-            return await self.store.get_record(relative, model)
-        except ObjectNotFound:
-            return None, None
-
     async def _etag(self, relative: str, model: type[BaseModel]) -> str | None:
-        return (await self._read(relative, model))[1]
+        return (await self.store.find_record(relative, model))[1]
 
     async def _written(self, relative: str, entry: BaseModel | None, etag: str | None) -> bool:
         if entry is None:

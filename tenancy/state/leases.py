@@ -63,12 +63,9 @@ class Leases:
         """
         if run.status != "running":
             return False
-        try:
-            record, _ = await self.store.get_record(object_keys.lease(run_id), LeaseRecord)
-            if record.fence >= run.fence:  # later: somebody took it since the run was read
-                return record.expires_at > self.clock()
-        except ObjectNotFound:
-            pass
+        record, _ = await self.store.find_record(object_keys.lease(run_id), LeaseRecord)
+        if record is not None and record.fence >= run.fence:  # later: somebody took it since the run was read
+            return record.expires_at > self.clock()
         return run.taken_at is not None and self.clock() < run.taken_at + timedelta(seconds=self.seconds)
 
     async def acquire(

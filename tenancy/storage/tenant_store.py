@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.base.contract import read_tolerant
 from schemas.objects import object_keys
-from tenancy.errors import PreconditionFailed, SealBroken
+from tenancy.errors import ObjectNotFound, PreconditionFailed, SealBroken
 from tenancy.storage.keys import TenantKeys
 from tenancy.storage.objects import ObjectStore, erase_prefix
 from tenancy.storage.ranges import FollowerT, RangeBuffers, opened_in_ranges
@@ -71,6 +71,13 @@ class TenantStore:
             return read_tolerant(model, body), etag
         except ValidationError:
             raise SealBroken(f"it is not a {model.__name__}") from None
+
+    async def find_record(self, relative: str, model: type[ModelT]) -> tuple[ModelT, str] | tuple[None, None]:
+        """A record and its ETag, or two times None where there is none. Raises :class:`SealBroken`."""
+        try:
+            return await self.get_record(relative, model)
+        except ObjectNotFound:
+            return None, None
 
     async def put_file(self, relative: str, path: Path, *, if_absent: bool = False) -> None:
         """Seal and upload a file of any size in constant memory."""

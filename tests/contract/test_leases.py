@@ -208,8 +208,8 @@ async def test_a_run_that_another_took_between_the_look_and_the_swap_is_left_to_
     class Overtaken:
         tenant = TENANT
 
-        async def get_record(self, *arguments: Any) -> Any:
-            seen = await bench.store.get_record(*arguments)
+        async def find_record(self, *arguments: Any) -> Any:
+            seen = await bench.store.find_record(*arguments)
             await bench.worker("b").acquire(RUN)
             return seen
 

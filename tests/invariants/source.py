@@ -93,7 +93,18 @@ def _opens_to_write(call: ast.Call, owner: str | None) -> bool:
 
 _BUCKET_ROOTS = {store.where.partition("/")[0] for store in of_medium("object-store", "key-material")}
 _BY_HAND = re.compile(rf"(?:{'|'.join(sorted(_BUCKET_ROOTS | set(TENANT_AREAS)))})/[^ ]*")
-_KEY_TAKERS = {"put", "put_chunks", "put_file", "put_record", "get_record", "get_file", "erase", "versions", "uploads"}
+_KEY_TAKERS = {
+    "put",
+    "put_chunks",
+    "put_file",
+    "put_record",
+    "get_record",
+    "find_record",
+    "get_file",
+    "erase",
+    "versions",
+    "uploads",
+}
 
 
 _REMEMBERING = {"alru_cache", "cache", "cached", "cached_property", "lru_cache"}
