@@ -16,6 +16,7 @@ from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 from tenancy.embedding.settings import EmbedderSettings
 from tenancy.errors import Refused
 from tenancy.knowledge.database.settings import DatabaseSettings
+from tenancy.platform.given_files import read_given
 from tenancy.platform.settings import (
     DAY_SECONDS,
     FROM_ENVIRONMENT,
@@ -152,10 +153,9 @@ def is_local_bus(settings: OperatorSettings) -> bool:
 
 def installation_settings(path: Path) -> InstallationSettings:
     """The installation that a file describes. Raises :class:`Refused`, quoting nothing of the file."""
+    body = read_given(path, "bad-settings", "")
     try:
-        return InstallationSettings(**parse_json(path.read_bytes()))
-    except OSError as error:
-        raise Refused("bad-settings", f"refused: {path} cannot be read ({error.strerror})") from None
+        return InstallationSettings(**parse_json(body))
     except (ValidationError, ValueError, TypeError):
         why = f"refused: {path} describes no installation; it has the fields of {STACK_FILE}"
         raise Refused("bad-settings", why) from None

@@ -129,14 +129,11 @@ def _text(value: object) -> str:
 
 def write_file(path: Path, body: bytes, again: str) -> None:
     """Write a document that can be had again by the command ``again``. Raises :class:`Refused`."""
-    from tenancy.errors import Refused
+    from tenancy.platform.given_files import writing
 
-    try:
+    with writing(path, f"; `{again}` writes it again"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
-    except OSError as error:
-        why = f"refused: {path} cannot be written ({error.strerror}); `{again}` writes it again"
-        raise Refused("unwritable-file", why) from None
 
 
 async def write_documents(

@@ -30,6 +30,7 @@ from tenancy.evidence.keys import LocalKey, PublicKey, SigningKey
 from tenancy.evidence.trust import signed_trust, trusted
 from tenancy.evidence.trust_source import read_trust
 from tenancy.platform.clock import Clock, utc_now
+from tenancy.platform.given_files import writing
 
 State = Literal["in use", "not yet", "being replaced", "replaced", "revoked"]
 
@@ -187,9 +188,7 @@ def write_trust(path: Path, file: TrustFile, root: SigningKey) -> None:
 def write_whole(path: Path, content: bytes, mode: int) -> None:
     """Written beside and renamed: nobody reads half of it. Raises :class:`Refused`."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with writing(path):
         with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(content)
         scratch.replace(path)
-    except OSError as error:
-        raise Refused("unwritable-file", f"refused: {path} cannot be written ({error.strerror})") from None

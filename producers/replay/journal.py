@@ -24,6 +24,7 @@ from schemas.base.contract import Contract, read_tolerant
 from schemas.base.identifiers import EventTypeName, OpaqueId, Sha256Hex
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
+from tenancy.platform.given_files import writing
 
 SYNC_EVERY = 100
 
@@ -133,10 +134,8 @@ def journal_path(plan: Path) -> Path:
 def journal(path: Path, plan_sha256: str) -> Iterator[FileJournal]:
     """Open the journal of a plan to go on with it. Raises :class:`Refused` while another run has it, or when it is
     another plan's."""
-    try:
+    with writing(path):
         file = path.open("a+b")
-    except OSError as error:
-        raise Refused("unwritable-file", f"refused: {path} cannot be written ({error.strerror})") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,6 +15,7 @@ from schemas.base.contract import Contract
 from schemas.base.identifiers import EventTypeName, OpaqueId, Sha256Hex, TenantName
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
+from tenancy.platform.given_files import read_given, writing
 
 
 class PlannedRange(PartitionRange):
@@ -59,23 +60,19 @@ class ReplayPlan(Contract):
 def write_plan(path: Path, plan: ReplayPlan) -> None:
     """Write the plan and its hash as canonical JSON. Raises :class:`Refused` where a file is there already."""
     body = canonical_json({"plan": plan.model_dump(mode="json"), "sha256": plan.sha256()})
-    try:
+    with writing(path, "; name another file with --out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:
             file.write(body + b"\n")
-    except OSError as error:
-        why = f"refused: {path} cannot be written ({error.strerror}); name another file with --out"
-        raise Refused("unwritable-file", why) from None
 
 
 def read_plan(path: Path) -> ReplayPlan:
     """Raises :class:`Refused` for what is no plan, or not the one that was written."""
+    body = read_given(path, "no-plan", "")
     try:
-        held = parse_json(path.read_bytes())
+        held = parse_json(body)
         plan = ReplayPlan.model_validate_json(json.dumps(held["plan"]))
         sha256 = held["sha256"]
-    except OSError as error:
-        raise Refused("no-plan", f"refused: {path} cannot be read ({error.strerror})") from None
     except (ValueError, ValidationError, KeyError, TypeError):
         raise Refused("no-plan", f"refused: {path} is no plan; `sano replay plan` writes one") from None
     try:

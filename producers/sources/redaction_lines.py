@@ -15,6 +15,7 @@ from typing import Any
 from schemas.base.json_text import parse_json
 from schemas.base.redaction import IdentifierType
 from tenancy.errors import Refused
+from tenancy.platform.given_files import read_given
 from tenancy.redaction.port import RedactionGate
 from tenancy.redaction.shifted_dates import DateShift
 from tenancy.redaction.terms import TenantTerms
@@ -111,10 +112,9 @@ def read_terms(terms: Path | None, allowed: Path | None) -> TenantTerms:
 def _term_lines(path: Path | None) -> list[tuple[int, str]]:
     if path is None:
         return []
+    body = read_given(path)
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except OSError as error:
-        raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
+        lines = body.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise Refused("unreadable-file", f"refused: {path} is not UTF-8; save it in that encoding") from None
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]

@@ -14,6 +14,7 @@ from pathlib import Path
 from schemas.base.json_text import parse_json
 from schemas.base.timestamps import moment
 from tenancy.errors import Refused
+from tenancy.platform.given_files import read_given, writing
 from tenancy.tenant_id import TenantId
 
 FORMAT = "sanolith.audit-copy.v1"
@@ -49,12 +50,10 @@ class AuditCopy:
 
 def write_copy(copy: AuditCopy, path: Path) -> None:
     """Raises :class:`Refused` where the file cannot be written."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as file:
             file.writelines(f"{json.dumps(line)}\n" for line in _lines(copy))
-    except OSError as error:
-        raise Refused("unwritable-file", f"refused: {path} cannot be written ({error.strerror})") from None
 
 
 def _lines(copy: AuditCopy) -> Iterator[dict[str, str]]:
@@ -68,16 +67,15 @@ def _lines(copy: AuditCopy) -> Iterator[dict[str, str]]:
 
 def load_copy(path: Path) -> AuditCopy:
     """Read what :func:`write_copy` wrote. Raises :class:`Refused` for any other file."""
+    body = read_given(path)
     try:
-        heading, *lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        heading, *lines = [parse_json(line) for line in body.decode().splitlines()]
         if heading["format"] != FORMAT:
             raise ValueError
         named = [(str(line["name"]), line["body"]) for line in lines]
         stored = [StoredBody(name, body.encode("utf-8", "surrogateescape")) for name, body in named]
         tenant = TenantId(heading["tenant"])
         read_at = moment(heading["read_at"])
-    except OSError as error:
-        raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Refused("no-audit-copy", f"refused: {path} is no copy by `sano audit export`; export again") from None
     return AuditCopy(

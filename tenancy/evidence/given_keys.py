@@ -9,6 +9,7 @@ from typing import Any
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.envelopes import opened
 from tenancy.evidence.keys import KINDS, PublicKey
+from tenancy.platform.given_files import read_given
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,9 @@ class GivenKeys:
 
 def read_public_key(path: Path, given_by: str) -> PublicKey:
     """Read a PEM public key. ``given_by`` is where to name another file. Raises :class:`Refused`."""
+    body = read_given(path, "no-verify-key", f"; give a key's file by {given_by}")
     try:
-        return PublicKey.parse(path.read_bytes())
-    except OSError as error:
-        why = f"refused: {path} cannot be read ({error.strerror}); give a key's file by {given_by}"
-        raise Refused("no-verify-key", why) from None
+        return PublicKey.parse(body)
     except ValueError:
         why = f"refused: {path} is no PEM public key of {KINDS}; give one by {given_by}"
         raise Refused("no-verify-key", why) from None

@@ -18,6 +18,7 @@ from securesystemslib.signer import SSlibKey
 
 from schemas.evidence.trust import Algorithm
 from tenancy.errors import BadSignature, Refused
+from tenancy.platform.given_files import read_given
 
 T = TypeVar("T")
 
@@ -113,11 +114,9 @@ class LocalKey:
     @classmethod
     def read(cls, path: Path, given_by: str) -> LocalKey:
         """Read a PEM private key. ``given_by`` is where to name another file. Raises :class:`Refused`."""
+        body = read_given(path, "no-signing-key", f"; give a key's file by {given_by}")
         try:
-            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        except OSError as error:
-            why = f"refused: {path} cannot be read ({error.strerror}); give a key's file by {given_by}"
-            raise Refused("no-signing-key", why) from None
+            key = serialization.load_pem_private_key(body, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             why = f"refused: {path} is no PEM private key without a passphrase; give one by {given_by}"
             raise Refused("no-signing-key", why) from None

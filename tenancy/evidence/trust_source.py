@@ -14,6 +14,7 @@ from schemas.evidence.trust import TrustFile
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.keys import LocalKey, PublicKey, SigningKey
 from tenancy.evidence.trust import Trust, opened_trust
+from tenancy.platform.given_files import read_given
 from tenancy.service.telemetry import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.trust")
@@ -24,11 +25,9 @@ NOWHERE: Stamp = (0, 0, 0)
 
 def read_trust(path: Path, root: PublicKey) -> TrustFile:
     """Raises :class:`Refused`, and :class:`BadSignature` for what the root key did not sign."""
+    body = read_given(path, "no-trust-file", "; give the trust file by SANO_TRUST_FILE")
     try:
-        envelope = parse_json(path.read_bytes())
-    except OSError as error:
-        why = f"refused: {path} cannot be read ({error.strerror}); give the trust file by SANO_TRUST_FILE"
-        raise Refused("no-trust-file", why) from None
+        envelope = parse_json(body)
     except ValueError:
         envelope = None
     if not isinstance(envelope, dict):

@@ -29,6 +29,7 @@ from tenancy.evidence.training_manifest import require_consistent
 from tenancy.evidence.trust import Verifier
 from tenancy.evidence.verdict import COUNTERSIGNED, SIGNED, TRUST, Verdict
 from tenancy.evidence.withdrawal_receipt import checked_withdrawal
+from tenancy.platform.given_files import read_given
 
 
 def verify_file(path: Path, verifier: Verifier, second: PublicKey | None = None) -> Verdict:
@@ -77,10 +78,9 @@ def checked(path: Path, envelope: dict[str, Any], verifier: Verifier) -> Verdict
 
 def read_signed(path: Path) -> dict[str, Any]:
     """The envelope in a file. Nothing of it is checked. Raises :class:`Refused`."""
+    body = read_given(path)
     try:
-        envelope = parse_json(path.read_bytes())
-    except OSError as error:
-        raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
+        envelope = parse_json(body)
     except ValueError:
         raise _no_envelope(path) from None
     if not isinstance(envelope, dict):

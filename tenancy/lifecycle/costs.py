@@ -19,6 +19,7 @@ from schemas.objects.usage import DATABASE_AREA, KeptUsage, UsageDay, UsageSum, 
 from schemas.tenant.prices import PriceFile, Prices
 from tenancy.errors import Refused
 from tenancy.platform.concurrency import gathered
+from tenancy.platform.given_files import read_given
 from tenancy.storage.tenant_store import TenantStore
 
 ANSWERING: tuple[UsageSource, ...] = ("inference", "knowledge")
@@ -155,10 +156,9 @@ def read_prices(path: Path) -> PriceFile:
     """The price file, YAML or JSON. Raises :class:`Refused`."""
     import yaml
 
+    body = read_given(path, "bad-prices", "")
     try:
-        return PriceFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise Refused("bad-prices", f"refused: {path} cannot be read ({error.strerror})") from None
+        return PriceFile.model_validate(yaml.safe_load(body.decode()))
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, problem["loc"])) or "the file"

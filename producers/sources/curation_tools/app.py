@@ -24,6 +24,7 @@ from producers.sources.proposing import ProposerKeys
 from tenancy.bootstrap import event_signer
 from tenancy.bus import KafkaPublisher
 from tenancy.errors import Refused
+from tenancy.platform.given_files import read_given
 from tenancy.platform.secret_files import read_secret
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.redaction.standard import standard_gate
@@ -125,10 +126,7 @@ class CurationToolSource:
 
 
 def _token(path: Path) -> str:
-    try:
-        token = path.read_text().strip()
-    except OSError as error:
-        raise Refused("no-tool-token", f"refused: {path} cannot be read ({error.strerror})") from None
+    token = read_given(path, "no-tool-token", "").decode(errors="replace").strip()
     if not token.isascii() or not token.isprintable() or not token:
         raise Refused("bad-tool-token", f"refused: {path} holds no token")
     return token

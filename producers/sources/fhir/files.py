@@ -14,6 +14,7 @@ from producers.sources.fhir.resources import NAME, Resources, denial, relative, 
 from producers.sources.source import placed
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
+from tenancy.platform.given_files import read_given
 
 MANIFEST = "manifest.json"
 _BESIDE = frozenset({"Binary"})  # what resources that are read refer to
@@ -141,10 +142,7 @@ def _deletion(url: Any, place: str) -> _Deletion | Refused:
 
 
 def _body(path: Path) -> bytes:
-    try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
+    return read_given(path).removeprefix(b"\xef\xbb\xbf")
 
 
 def _parsed(raw: bytes, where: str) -> Any:

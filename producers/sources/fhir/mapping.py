@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from schemas.base.contract import Contract
 from tenancy.errors import Refused
+from tenancy.platform.given_files import read_given
 
 DEFAULT = Path(__file__).with_name("default.yaml")
 
@@ -115,10 +116,9 @@ class FhirMapping(Contract):
 def read_mapping(path: Path | None = None) -> FhirMapping:
     """The mapping in a file, or the default. Raises :class:`Refused`."""
     path = path or DEFAULT
+    body = read_given(path)
     try:
-        return FhirMapping.model_validate(yaml.safe_load(path.read_text("utf-8")))
-    except OSError as error:
-        raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
+        return FhirMapping.model_validate(yaml.safe_load(body.decode()))
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(map(str, problem["loc"])) or "it"

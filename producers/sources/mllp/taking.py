@@ -17,6 +17,7 @@ from producers.sources.source import Candidate, Said, placed
 from producers.sources.source_key import SourceKey
 from schemas.bus.events import ConsentRevoked, SourceKind
 from tenancy.errors import Refused
+from tenancy.platform.given_files import read_given
 
 MERGE = ("ADT", "A40")
 
@@ -78,11 +79,7 @@ class BatchFiles:
 
 
 def _body(path: Path) -> bytes:
-    try:
-        body = path.read_bytes()
-    except OSError as error:
-        raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
-    return body.replace(START, b"\r").replace(END, b"\r")  # some keep the frames in their files
+    return read_given(path).replace(START, b"\r").replace(END, b"\r")  # some keep the frames in their files
 
 
 def _messages(path: Path, body: bytes) -> tuple[list[bytes], list[Refused]]:
