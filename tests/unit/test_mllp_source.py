@@ -139,6 +139,28 @@ async def test_what_is_proposed_is_the_conversation_and_curation_takes_it() -> N
     assert rb"No.\nHouse rule: paracetamol." in body
 
 
+async def test_a_segment_that_add_goes_on_with_is_one_and_a_part_of_a_message_is_no_message() -> None:
+    bus = Bus()
+    held = listener(bus)
+    cut = mdm(question="May Mrs Exa").replace(b"Exa\r", b"Exa\rADD|mple have it?||||||||||Dr No\r")
+    [said] = await held.answers(cut)
+    assert b"MSA|AA|MSG1|" in said
+    [proposed] = proposals(bus)
+    assert [(one.kind, one.count) for one in proposed.redaction.counts] == [("PATIENT", 1)]
+    bus.events.clear()
+    for part in (mdm() + b"DSC|next|I\r", mdm().replace(b"|P|2.5.1||||||", b"|P|2.5.1||next||||")):
+        assert b"MSA|AR|MSG1|part-of-a-message" in (await held.answers(part))[0]
+    assert bus.events == []
+    await held.answers(mdm() + b"DSC||\r")
+    assert len(bus.events) == 1
+
+
+@pytest.mark.parametrize("mark", [".sk2", ".in+4", ".ti", ".sp2", ".ce", ".br", ".nf"])
+async def test_words_that_formatting_keeps_apart_stay_apart(mark: str) -> None:
+    message = read_message(mdm(question=f"John\\{mark}\\Smith"))
+    assert message.text(next(message.all("OBX")), 5).split() == ["John", "Smith"]
+
+
 def settings(tmp_path: Path, **said: Any) -> MllpSettings:
     jwk = OKPKey.generate_key("X25519", private=False).as_dict()
     (tmp_path / "jwk.json").write_text(json.dumps(jwk))

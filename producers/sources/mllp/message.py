@@ -1,13 +1,13 @@
 """Reads HL7 v2 messages: separators and character set as each message declares them, escape sequences undone.
 
 Our own, since the library that exists (hl7 0.4.5) writes fields into its log where an escape sequence is wrong.
-Source: HL7 v2.5.1 chapter 2 (2.5 message construction, 2.7 escape sequences, 2.10 batches).
+Source: HL7 v2.5.1 chapter 2 (2.5 message construction, 2.7 escape sequences, 2.10 continuation and batches).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 MOST_SEGMENTS = 10_000
@@ -79,7 +79,7 @@ class Message:
         return segment[at] if 0 < at < len(segment) else ""
 
     def unescaped(self, text: str) -> str:
-        """The text with its escape sequences undone. Formatting is dropped, and so is what nobody declared."""
+        """The text with its escape sequences undone. Formatting is a blank or a new line; what nobody declared goes."""
         pieces = text.split(self.escape)
         if len(pieces) % 2 == 0:  # the last one is never closed, and is text
             pieces[-2:] = [self.escape.join(pieces[-2:])]
@@ -92,11 +92,11 @@ class Message:
             "R": self.repetition,
             "E": self.escape,
             "T": self.subcomponent,
-            ".br": "\n",
-            ".sp": "\n",
         }
         if sequence in known:
             return known[sequence]
+        if sequence.startswith("."):  # words that it keeps apart stay apart, or nobody would find a name in them
+            return "\n" if sequence[1:3] in ("br", "sp", "ce") else " "
         digits = _HEX.fullmatch(sequence)
         return bytes.fromhex(digits[1]).decode(self.encoding, errors="replace") if digits else ""
 
@@ -138,12 +138,23 @@ def read_message(payload: bytes) -> Message:
         text = payload.decode(encoding)
     except UnicodeDecodeError:
         raise Unreadable("not-in-its-character-set") from None
-    segments = tuple(tuple(line.split(separator)) for line in text.split("\r") if line.strip())
+    segments = _whole(tuple(line.split(separator)) for line in text.split("\r") if line.strip())
     if len(segments) > MOST_SEGMENTS:
         raise Unreadable("too-many-segments")
     if any(re.fullmatch(r"[A-Z][A-Z0-9]{2}", segment[0]) is None for segment in segments):
         raise Unreadable("bad-segment")
     return Message(segments, marks[0], marks[1], marks[2], marks[3], separator, encoding)
+
+
+def _whole(segments: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """With what ADD segments go on with: the last field of the segment before, and the fields behind it."""
+    found: list[tuple[str, ...]] = []
+    for segment in segments:
+        if segment[0] == "ADD" and len(segment) > 1 and found:
+            *fields, last = found.pop()
+            segment = (*fields, last + segment[1], *segment[2:])
+        found.append(segment)
+    return tuple(found)
 
 
 def _may_separate(mark: str) -> bool:

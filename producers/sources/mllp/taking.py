@@ -36,6 +36,8 @@ class OneMessage:
     def said(self) -> Sequence[Candidate | ConsentRevoked | None]:
         """Raises :class:`NoCandidate`."""
         message, kind = self.message, type_of(self.message)
+        if message.part(message.first("DSC"), 1) or message.part(message.first("MSH"), 14):
+            raise NoCandidate("part-of-a-message")
         if kind[0] != "ADT":
             candidate = candidate_of(message, self.codes, self.key, self.tenant)
             return [candidate and replace(candidate, place=self.place)]
