@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from schemas.bus.topics import TOPICS, Topic
 from schemas.objects import object_keys
-from schemas.stores.store import ABSENT, KEPT, SCANNED, Probe, Protection, Purger, Store
+from schemas.stores.store import ABSENT, KEPT, Probe, Protection, Purger, Store, kept
 
 KMS_PENDING_DELETION = timedelta(days=7)
 """The shortest waiting period of AWS KMS; the key is unusable as soon as its deletion is scheduled."""
@@ -47,15 +47,13 @@ def _work() -> Iterator[Store]:
             survives="until-purge",
         )
     for kind in object_keys.WORK_BEYOND_THE_FENCE:
-        yield Store(
+        yield kept(
             name=f"work.{kind}",
             medium="object-store",
             where=f"work/{kind}/{{tenant}}/",
             holds="nothing: an empty object whose name says that there is something to be done for the tenant",
             protection="references",
             purger=KEPT.evolve(how="removed when nothing is left to be done, soon after the purge"),
-            probe=SCANNED,
-            survives="kept",
             kept_because="a purge and the signing of its audit log are found by it until both are over",
         )
 
@@ -63,29 +61,25 @@ def _work() -> Iterator[Store]:
 _OBJECTS = (
     *_areas(),
     *_work(),
-    Store(
+    kept(
         name="rounds",
         medium="object-store",
         where="rounds/{kind}.json",
         holds="the id of the tenant that a service's slow round over all tenants is at, until it is at another",
         protection="references",
         purger=KEPT.evolve(how="overwritten as the round goes on"),
-        probe=SCANNED,
-        survives="kept",
         kept_because="it is how a round goes on where it was, whichever process does",
     ),
-    Store(
+    kept(
         name="probes",
         medium="object-store",
         where="probes/{probe}/",
         holds="test objects of `sano doctor`, while it looks; nothing of any tenant",
         protection="no-tenant-data",
         purger=KEPT.evolve(how="removed by whoever wrote them, at the end of the look"),
-        probe=SCANNED,
-        survives="kept",
         kept_because="it shows what the object store lacks, before anything is written elsewhere",
     ),
-    Store(
+    kept(
         name="spent",
         medium="object-store",
         where="spent/{ends}-{id}",
@@ -94,8 +88,6 @@ _OBJECTS = (
         "nothing of any tenant",
         protection="no-tenant-data",
         purger=KEPT.evolve(how="removed an hour after that time, by whoever spends the next one"),
-        probe=SCANNED,
-        survives="kept",
         kept_because="it refuses a copy of a session, a link or a rating, whichever process is asked",
     ),
     Store(
@@ -119,7 +111,7 @@ _OBJECTS = (
         probe=_LISTED,
         survives="until-purge",
     ),
-    Store(
+    kept(
         name="state.current",
         medium="object-store",
         where="registry/{tenant}/state.json",
@@ -128,10 +120,9 @@ _OBJECTS = (
         protection="references",
         purger=KEPT.evolve(how="emptied by the fence, then kept"),
         probe=Probe(evidence="listing", how="one version is left, without runs, adapters, examples or events"),
-        survives="kept",
         kept_because="it is the fence: it permanently refuses every later event, job and write of the tenant",
     ),
-    Store(
+    kept(
         name="replicas",
         medium="object-store",
         where="replicas/{replica}.json",
@@ -142,45 +133,35 @@ _OBJECTS = (
             how="a replica that evicted a tenant leaves it out when it renews its lease; of one that is cut off the "
             "list is emptied"
         ),
-        probe=SCANNED,
-        survives="kept",
         kept_because="a purge reads from it which replicas must acknowledge",
     ),
-    Store(
+    kept(
         name="consumers.in-hand",
         medium="object-store",
         where="in-hand/{group}/{topic}/{partition}.json",
         holds="a group's offset on a topic, and how many processes died while handling it; nothing of any tenant",
         protection="no-tenant-data",
         purger=KEPT.evolve(how="erased when the last process of the group ends in good order"),
-        probe=SCANNED,
-        survives="kept",
         kept_because="it detects crash loops, so that the record that causes one is skipped",
     ),
-    Store(
+    kept(
         name="purges.record",
         medium="object-store",
         where="purges/{tenant}/{purge}.json",
         holds="the tenant's id, the requester, times, counts, sizes, replica ids, replicas' receipts (with digests of "
         "adapters that they continued to serve), and references to the contract and to confirmations",
         protection="references",
-        purger=KEPT,
-        probe=SCANNED,
-        survives="kept",
         kept_because="it is evidence of the purge and its steps",
     ),
-    Store(
+    kept(
         name="purges.certificate",
         medium="object-store",
         where="purges/{tenant}/{purge}.certificate.json",
         holds="the signed statement of the record",
         protection="references",
-        purger=KEPT,
-        probe=SCANNED,
-        survives="kept",
         kept_because="it is the tenant's proof",
     ),
-    Store(
+    kept(
         name="audit",
         medium="object-store",
         where="audit/{tenant}/",
@@ -190,8 +171,6 @@ _OBJECTS = (
         ),
         protection="references",
         purger=KEPT.evolve(how="kept; salts and pseudonyms end with the key, event ids once no topic can hold them"),
-        probe=SCANNED,
-        survives="kept",
         kept_because="documentation of who did what must be kept for six years (45 CFR 164.316(b)(2)(i))",
     ),
 )
@@ -221,27 +200,23 @@ _KEYS = (
         probe=Probe(evidence="operator", how="DescribeKey reports PendingDeletion and the deletion date"),
         survives=KMS_PENDING_DELETION,
     ),
-    Store(
+    kept(
         name="keys.master",
         medium="outside",
         where="SANO_KMS_KEY_ID or SANO_MASTER_KEY_FILE",
         holds="the installation's wrapping key; nothing of any tenant",
         protection="no-tenant-data",
-        purger=KEPT,
         probe=Probe(evidence="operator", how="it wraps every tenant's key, with the tenant's id as encryption context"),
-        survives="kept",
         kept_because="the other tenants' keys are wrapped by it",
     ),
-    Store(
+    kept(
         name="keys.signing",
         medium="operator-files",
         where="SANO_TOKEN_KEY, SANO_MANIFEST_KEY, SANO_RECEIPT_KEY, SANO_AUDIT_KEY, SANO_CERTIFICATE_KEY, "
         "SANO_EVENT_KEY, SANO_TRUST_ROOT_KEY and SANO_TRUST_FILE",
         holds="the installation's signing keys, one for each purpose, and the trust file; nothing of any tenant",
         protection="no-tenant-data",
-        purger=KEPT,
         probe=Probe(evidence="operator", how="`sano keys list` shows them"),
-        survives="kept",
         kept_because="the trust file's public halves verify certificates",
     ),
 )
@@ -300,26 +275,22 @@ def _topic(topic: Topic) -> Store:
 
 _BUS = (
     *map(_topic, TOPICS.values()),
-    Store(
+    kept(
         name="bus.offsets",
         medium="bus-metadata",
         where="__consumer_offsets",
         holds="group names (service or replica), topics, partitions, offsets; nothing of any tenant",
         protection="no-tenant-data",
         purger=ABSENT,
-        probe=SCANNED,
-        survives="kept",
         kept_because="consumers resume from it",
     ),
-    Store(
+    kept(
         name="bus.metadata",
         medium="bus-metadata",
         where="__cluster_metadata and the brokers' own logs",
         holds="topics, configuration, brokers; nothing of any tenant",
         protection="no-tenant-data",
         purger=ABSENT,
-        probe=SCANNED,
-        survives="kept",
         kept_because="the cluster needs it",
     ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from schemas.stores.store import ABSENT, SCANNED, Probe, Purger, Store
+from schemas.stores.store import ABSENT, Probe, Purger, Store, kept
 
 RECEIPT = Probe(
     evidence="receipt", how="after removal the replica signs what its engine still lists; or its lease has expired"
@@ -93,7 +93,7 @@ _REPLICA = (
         survives=timedelta(),
         survives_settings=("usage_seconds",),
     ),
-    Store(
+    kept(
         name="memory.remembered-ids",
         medium="process-memory",
         where="ids that a replica or consumer remembers: fenced and purged tenants, completed purges, retired "
@@ -104,7 +104,6 @@ _REPLICA = (
         protection="references",
         purger=Purger(who="nobody", method="none", how="they end with the process, the day's counts with the day"),
         probe=Probe(evidence="scan", how="the fields are ids and numbers"),
-        survives="kept",
         kept_because="nothing of a purged tenant may be admitted again, and no usage may be counted twice",
     ),
 )
@@ -137,15 +136,13 @@ _CONSUMERS = (
         survives=timedelta(),
         survives_settings=("lease_seconds", "reconcile_seconds"),
     ),
-    Store(
+    kept(
         name="consumers.overview",
         medium="process-memory",
         where="the purge watchdog's numbers, until its next check",
         holds="the number of purges in each step, and for how long topics keep their events",
         protection="no-tenant-data",
         purger=ABSENT,
-        probe=SCANNED,
-        survives="kept",
         kept_because="the metrics show it",
     ),
     Store(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from schemas.stores.memory import OF_MEMORY, RECEIPT
-from schemas.stores.store import ABSENT, KEPT, SCANNED, Probe, Purger, Store
+from schemas.stores.store import ABSENT, SCANNED, Probe, Purger, Store, kept
 
 _SERVING = (
     Store(
@@ -34,15 +34,13 @@ _SERVING = (
         probe=RECEIPT,
         survives="until-purge",
     ),
-    Store(
+    kept(
         name="engine.temporary",
         medium="engine",
         where="TMPDIR of a replica, of the knowledge consumer and of a training worker",
         holds="sockets between the engine's processes, and torch's and vLLM's files about the base model",
         protection="no-tenant-data",
         purger=ABSENT,
-        probe=SCANNED,
-        survives="kept",
         kept_because="engine and torch need it; it ends with the process",
     ),
     Store(
@@ -80,15 +78,13 @@ _PROCESSES = (
 )
 
 _TELEMETRY = tuple(
-    Store(
+    kept(
         name=f"telemetry.{name}",
         medium="telemetry",
         where=where,
         holds=holds,
         protection="no-tenant-data",
         purger=ABSENT,
-        probe=SCANNED,
-        survives="kept",
         kept_because="it describes how the system runs, and holds nothing of any tenant",
     )
     for name, where, holds in (
@@ -99,15 +95,13 @@ _TELEMETRY = tuple(
 )
 
 _CACHES = tuple(
-    Store(
+    kept(
         name=f"cache.{name}",
         medium="package-cache",
         where=where,
         holds=holds,
         protection="no-tenant-data",
         purger=ABSENT,
-        probe=SCANNED,
-        survives="kept",
         kept_because="it consists of published packages and models only",
     )
     for name, where, holds in (
@@ -155,15 +149,12 @@ _LOCAL = (
         probe=Probe(evidence="operator", how="outside this system"),
         survives="until-purge",
     ),
-    Store(
+    kept(
         name="operator.keys",
         medium="operator-files",
         where="the folder of `sano keys init`, or of SANO_TRUST_FILE: keys that sign, and the trust file",
         holds="private keys for signatures, public keys, names of publishers and ids of the tenants they speak for",
         protection="references",
-        purger=KEPT,
-        probe=SCANNED,
-        survives="kept",
         kept_because="what was signed before a purge must be verifiable after it",
     ),
     Store(
@@ -176,41 +167,34 @@ _LOCAL = (
         probe=Probe(evidence="operator", how="outside this system"),
         survives="until-purge",
     ),
-    Store(
+    kept(
         name="operator.certificates",
         medium="operator-files",
         where="files written by `sano purge --certificate`, `sano purges --certificates`, `sano countersign` and `sano "
         "withdrawals --receipts`",
         holds="copies of certificates and of withdrawal receipts",
         protection="references",
-        purger=KEPT,
         probe=Probe(evidence="operator", how="outside this system"),
-        survives="kept",
         kept_because="they are the tenant's proof",
     ),
-    Store(
+    kept(
         name="operator.audit-copies",
         medium="operator-files",
         where="the file that `sano audit export --to` is given",
         holds="a copy of a tenant's audit log",
         protection="references",
-        purger=KEPT,
         probe=Probe(evidence="operator", how="outside this system"),
-        survives="kept",
         kept_because="the log can be checked against them",
     ),
-    Store(
+    kept(
         name="operator.replays",
         medium="operator-files",
         where="plan and progress files of a replay",
         holds="topics, offsets, event ids, event types, tenant ids, counts",
         protection="references",
-        purger=KEPT,
-        probe=SCANNED,
-        survives="kept",
         kept_because="they are evidence of what was resent; a plan excludes purged tenants",
     ),
-    Store(
+    kept(
         name="operator.source-tree",
         medium="operator-files",
         where="the files of this repository that its own tools generate",
@@ -218,10 +202,9 @@ _LOCAL = (
         protection="no-tenant-data",
         purger=ABSENT,
         probe=Probe(evidence="operator", how="they are in git and reviewed"),
-        survives="kept",
         kept_because="they are the source",
     ),
-    Store(
+    kept(
         name="operator.demo",
         medium="operator-files",
         where="demo-report.json and the demo's folder, removed when it ends",
@@ -229,10 +212,9 @@ _LOCAL = (
         protection="no-tenant-data",
         purger=ABSENT,
         probe=Probe(evidence="operator", how="the demo's tenants are made up"),
-        survives="kept",
         kept_because="it is the demo's result",
     ),
-    Store(
+    kept(
         name="source.positions",
         medium="operator-files",
         where="SANO_FHIR_POSITION_FILE and SANO_CURATION_POSITION_FILE of sources, on the hospital's side",
@@ -240,8 +222,6 @@ _LOCAL = (
         "tool was looked at last",
         protection="no-tenant-data",
         purger=ABSENT,
-        probe=SCANNED,
-        survives="kept",
         kept_because="it says how far a source was read, and nothing of what it read",
     ),
 )

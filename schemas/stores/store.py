@@ -147,3 +147,8 @@ def _covered_by(where: str) -> re.Pattern[str]:
 KEPT = Purger(who="nobody", method="none", how="kept on purpose")
 ABSENT = Purger(who="nobody", method="none", how="nothing of any tenant is written there")
 SCANNED = Probe(evidence="scan", how="tests plant markers in every input and search its raw bytes for them")
+
+
+def kept(*, kept_because: str, purger: Purger = KEPT, probe: Probe = SCANNED, **fields: Any) -> Store:
+    """A store that no purge empties."""
+    return Store(survives="kept", kept_because=kept_because, purger=purger, probe=probe, **fields)
