@@ -14,14 +14,12 @@ class AdapterReady(EventData):
 
     type = "sano.adapter.ready"
     topic = ADAPTERS
+    identified_by = ("adapter_digest",)
 
     adapter_digest: Sha256Hex
     run_id: OpaqueId
     base_model_digest: Sha256Hex
     size_bytes: Ordinal
-
-    def natural_key(self) -> str:
-        return self.adapter_digest
 
 
 class AdapterActivated(EventData):
@@ -31,6 +29,7 @@ class AdapterActivated(EventData):
 
     type = "sano.adapter.activated"
     topic = ADAPTERS
+    identified_by = ("adapter_digest", "activation")
 
     adapter_digest: Sha256Hex
     previous_digest: Sha256Hex | None
@@ -43,9 +42,6 @@ class AdapterActivated(EventData):
         default=None, description="why the comparison with a canary decided so; absent if it did not"
     )
 
-    def natural_key(self) -> str:
-        return f"{self.adapter_digest}|{self.activation}"
-
 
 class AdapterRolledBack(EventData):
     """The tenant returned to an earlier adapter, or to the base model if ``adapter_digest`` is absent, because an
@@ -55,6 +51,7 @@ class AdapterRolledBack(EventData):
 
     type = "sano.adapter.rolledback"
     topic = ADAPTERS
+    identified_by = ("previous_digest", "activation")
 
     adapter_digest: Sha256Hex | None
     previous_digest: Sha256Hex
@@ -64,18 +61,13 @@ class AdapterRolledBack(EventData):
         default=None, description="why the comparison with a canary decided so; absent if it did not"
     )
 
-    def natural_key(self) -> str:
-        return f"{self.previous_digest}|{self.activation}"
-
 
 class AdapterRetired(EventData):
     """The adapter is no longer served. Replicas evict it and acknowledge."""
 
     type = "sano.adapter.retired"
     topic = ADAPTERS
+    identified_by = ("adapter_digest",)
 
     adapter_digest: Sha256Hex
     reason_code: ReasonCode
-
-    def natural_key(self) -> str:
-        return self.adapter_digest

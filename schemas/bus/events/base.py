@@ -27,6 +27,8 @@ class EventData(Contract):
 
     type: ClassVar[str]
     topic: ClassVar[str]
+    identified_by: ClassVar[tuple[str, ...]]
+    """The fields that make up the natural key."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -35,4 +37,4 @@ class EventData(Contract):
 
     def natural_key(self) -> str:
         """What identifies this occurrence among the tenant's events of this type."""
-        raise TypeError(f"{type(self).__name__} does not say what its natural key is")
+        return "|".join(str(getattr(self, name)) for name in self.identified_by)

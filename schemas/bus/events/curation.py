@@ -22,6 +22,7 @@ class ExampleProposed(EventData):
 
     type = "sano.example.proposed"
     topic = CURATION
+    identified_by = ("example_id", "version")
 
     example_id: OpaqueId
     version: Version
@@ -34,15 +35,13 @@ class ExampleProposed(EventData):
     redaction: Redaction
     content: CommittedInline
 
-    def natural_key(self) -> str:
-        return f"{self.example_id}|{self.version}"
-
 
 class ExampleReviewed(EventData):
     """One reviewer's verdict on this exact version. The tenant's policy says how many decide."""
 
     type = "sano.example.reviewed"
     topic = CURATION
+    identified_by = ("example_id", "version", "reviewer_id")
 
     example_id: OpaqueId
     version: Version
@@ -51,15 +50,13 @@ class ExampleReviewed(EventData):
     reason_code: ReasonCode | None = Field(default=None, description="of a rejection")
     commitment: Sha256Hex = Field(description="of the text that the reviewer saw")
 
-    def natural_key(self) -> str:
-        return f"{self.example_id}|{self.version}|{self.reviewer_id}"
-
 
 class ExampleApproved(EventData):
     """This exact version of an example is approved: by its reviewers here, or elsewhere as a publisher states."""
 
     type = "sano.example.approved"
     topic = CURATION
+    identified_by = ("example_id", "version")
 
     example_id: OpaqueId
     version: Version
@@ -69,23 +66,18 @@ class ExampleApproved(EventData):
     gate: GateVerdict | None = Field(default=None, description="of the text; absent: no gate of ours has seen it")
     stated_by: OpaqueId | None = Field(default=None, description="operator who states that it was reviewed elsewhere")
 
-    def natural_key(self) -> str:
-        return f"{self.example_id}|{self.version}"
-
 
 class ExampleRejected(EventData):
     """A reviewer rejected this version. A later version may be approved."""
 
     type = "sano.example.rejected"
     topic = CURATION
+    identified_by = ("example_id", "version")
 
     example_id: OpaqueId
     version: Version
     reviewer_id: OpaqueId
     reason_code: ReasonCode
-
-    def natural_key(self) -> str:
-        return f"{self.example_id}|{self.version}"
 
 
 class ExampleReturned(EventData):
@@ -93,6 +85,7 @@ class ExampleReturned(EventData):
 
     type = "sano.example.returned"
     topic = CURATION
+    identified_by = ("example_id", "version", "run_id", "fence")
 
     example_id: OpaqueId
     version: Version
@@ -101,21 +94,16 @@ class ExampleReturned(EventData):
     fence: Ordinal
     redaction: Redaction = Field(description="what the gate would replace: kinds and counts")
 
-    def natural_key(self) -> str:
-        return f"{self.example_id}|{self.version}|{self.run_id}|{self.fence}"
-
 
 class ExampleWithdrawn(EventData):
     """The example is withdrawn permanently: no version of it may be used again."""
 
     type = "sano.example.withdrawn"
     topic = CURATION
+    identified_by = ("example_id",)
 
     example_id: OpaqueId
     reason_code: ReasonCode
-
-    def natural_key(self) -> str:
-        return self.example_id
 
 
 class ConsentGranted(EventData):
@@ -123,13 +111,11 @@ class ConsentGranted(EventData):
 
     type = "sano.consent.granted"
     topic = CURATION
+    identified_by = ("consent_id", "version")
 
     consent_id: OpaqueId
     version: Version
     until: Timestamp | None = Field(default=None, description="from then on it is not granted; absent: no end is set")
-
-    def natural_key(self) -> str:
-        return f"{self.consent_id}|{self.version}"
 
 
 class ConsentRevoked(EventData):
@@ -137,9 +123,7 @@ class ConsentRevoked(EventData):
 
     type = "sano.consent.revoked"
     topic = CURATION
+    identified_by = ("consent_id", "version")
 
     consent_id: OpaqueId
     version: Version
-
-    def natural_key(self) -> str:
-        return f"{self.consent_id}|{self.version}"

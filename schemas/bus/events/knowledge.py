@@ -17,6 +17,7 @@ class DocumentUpserted(EventData):
 
     type = "sano.document.upserted"
     topic = KNOWLEDGE
+    identified_by = ("document_id", "version")
 
     document_id: OpaqueId
     version: Version = Field(description="the highest one counts, in whatever order the events come")
@@ -28,18 +29,13 @@ class DocumentUpserted(EventData):
         default=None, description="operator who states that nobody can be identified by the text as it is"
     )
 
-    def natural_key(self) -> str:
-        return f"{self.document_id}|{self.version}"
-
 
 class DocumentRemoved(EventData):
     """The document must no longer be retrieved, in this version and every earlier one."""
 
     type = "sano.document.removed"
     topic = KNOWLEDGE
+    identified_by = ("document_id", "version")
 
     document_id: OpaqueId
     version: Version = Field(description="a removal wins over a document of the same version")
-
-    def natural_key(self) -> str:
-        return f"{self.document_id}|{self.version}"

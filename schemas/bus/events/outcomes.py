@@ -14,6 +14,7 @@ class OutcomeRecorded(EventData):
 
     type = "sano.outcome.recorded"
     topic = OUTCOMES
+    identified_by = ("consumer", "event_id", "delivery")
 
     event_id: OpaqueId
     event_type: EventTypeName
@@ -21,6 +22,3 @@ class OutcomeRecorded(EventData):
     outcome: Outcome
     delivery: Delivery = Field(description="<topic>/<partition>/<offset> of the handled message")
     replay_id: OpaqueId | None = None
-
-    def natural_key(self) -> str:
-        return f"{self.consumer}|{self.event_id}|{self.delivery}"

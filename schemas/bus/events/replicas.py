@@ -16,12 +16,10 @@ class ReplicaRegistered(EventData):
 
     type = "sano.replica.registered"
     topic = REPLICAS
+    identified_by = ("replica_id",)
 
     replica_id: OpaqueId
     base_model_digest: Sha256Hex
-
-    def natural_key(self) -> str:
-        return self.replica_id
 
 
 class ReplicaEvicted(EventData):
@@ -29,13 +27,11 @@ class ReplicaEvicted(EventData):
 
     type = "sano.replica.evicted"
     topic = REPLICAS
+    identified_by = ("replica_id", "cause_id")
 
     replica_id: OpaqueId
     cause_id: OpaqueId = Field(description="purge id, or digest of the retired adapter")
     receipt: dict[str, Any] = Field(description="DSSE envelope around an in-toto Statement, signed with Ed25519")
-
-    def natural_key(self) -> str:
-        return f"{self.replica_id}|{self.cause_id}"
 
     @property
     def names_an_adapter(self) -> bool:

@@ -34,13 +34,11 @@ class PolicyChanged(EventData):
 
     type = "sano.tenant.policy_changed"
     topic = TENANTS
+    identified_by = ("version",)
 
     version: Version = Field(ge=2, description="policy version; onboarding sets version 1")
     policy: TenantPolicy
     requested_by: OpaqueId | None = Field(default=None, description="operator id; absent if none was given")
-
-    def natural_key(self) -> str:
-        return str(self.version)
 
 
 class TenantChurned(EventData):
@@ -60,13 +58,11 @@ class ExportRequested(EventData):
 
     type = "sano.export.requested"
     topic = TENANTS
+    identified_by = ("export_id",)
 
     export_id: OpaqueId
     adapter_digest: Sha256Hex | None = Field(default=None, description="adapter to export; absent: the active one")
     requested_by: OpaqueId
-
-    def natural_key(self) -> str:
-        return self.export_id
 
 
 class ExportReady(EventData):
@@ -74,13 +70,11 @@ class ExportReady(EventData):
 
     type = "sano.export.ready"
     topic = TENANTS
+    identified_by = ("export_id",)
 
     export_id: OpaqueId
     adapter_digest: Sha256Hex
     files: tuple[OpaqueId, ...]
-
-    def natural_key(self) -> str:
-        return self.export_id
 
 
 class ExportAcknowledged(EventData):
@@ -88,13 +82,11 @@ class ExportAcknowledged(EventData):
 
     type = "sano.export.acknowledged"
     topic = TENANTS
+    identified_by = ("export_id",)
 
     export_id: OpaqueId
     adapter_digest: Sha256Hex
     acknowledged_by: OpaqueId
-
-    def natural_key(self) -> str:
-        return self.export_id
 
 
 class PurgeRequested(EventData):
@@ -102,13 +94,11 @@ class PurgeRequested(EventData):
 
     type = "sano.purge.requested"
     topic = TENANTS
+    identified_by = ("purge_id",)
 
     purge_id: PurgeId
     reason_code: ReasonCode
     requested_by: OpaqueId
-
-    def natural_key(self) -> str:
-        return self.purge_id
 
 
 class PurgeFenced(EventData):
@@ -116,13 +106,11 @@ class PurgeFenced(EventData):
 
     type = "sano.purge.fenced"
     topic = TENANTS
+    identified_by = ("purge_id",)
 
     purge_id: PurgeId
     fenced_at: Timestamp
     deadline: Timestamp
-
-    def natural_key(self) -> str:
-        return self.purge_id
 
 
 class PurgeCompleted(EventData):
@@ -130,14 +118,12 @@ class PurgeCompleted(EventData):
 
     type = "sano.purge.completed"
     topic = TENANTS
+    identified_by = ("purge_id",)
 
     purge_id: PurgeId
     objects_removed: Count
     residual: Count
     certificate_sha256: Sha256Hex
-
-    def natural_key(self) -> str:
-        return self.purge_id
 
 
 class PurgeAtRisk(EventData):
@@ -145,12 +131,10 @@ class PurgeAtRisk(EventData):
 
     type = "sano.purge.at_risk"
     topic = TENANTS
+    identified_by = ("purge_id", "percent")
 
     purge_id: PurgeId
     percent: Literal[50, 80]
-
-    def natural_key(self) -> str:
-        return f"{self.purge_id}|{self.percent}"
 
 
 class PurgeOverdue(EventData):
@@ -158,8 +142,6 @@ class PurgeOverdue(EventData):
 
     type = "sano.purge.overdue"
     topic = TENANTS
+    identified_by = ("purge_id",)
 
     purge_id: PurgeId
-
-    def natural_key(self) -> str:
-        return self.purge_id

@@ -20,14 +20,12 @@ class TrainingRequested(EventData):
 
     type = "sano.training.requested"
     topic = TRAINING
+    identified_by = ("run_id",)
 
     run_id: OpaqueId
     trigger: Trigger
     hyperparameters: Hyperparameters | None = Field(default=None, description="absent: those of the tenant's policy")
     requested_by: OpaqueId | None = Field(default=None, description="operator id; absent if automatic")
-
-    def natural_key(self) -> str:
-        return self.run_id
 
 
 class TrainingStarted(EventData):
@@ -35,12 +33,10 @@ class TrainingStarted(EventData):
 
     type = "sano.training.started"
     topic = TRAINING
+    identified_by = ("run_id", "fence")
 
     run_id: OpaqueId
     fence: Ordinal
-
-    def natural_key(self) -> str:
-        return f"{self.run_id}|{self.fence}"
 
 
 class TrainingCompleted(EventData):
@@ -48,14 +44,12 @@ class TrainingCompleted(EventData):
 
     type = "sano.training.completed"
     topic = TRAINING
+    identified_by = ("run_id",)
 
     run_id: OpaqueId
     fence: Ordinal
     training_set_id: Sha256Hex
     adapter_digest: Sha256Hex
-
-    def natural_key(self) -> str:
-        return self.run_id
 
 
 class TrainingRejected(EventData):
@@ -63,12 +57,10 @@ class TrainingRejected(EventData):
 
     type = "sano.training.rejected"
     topic = TRAINING
+    identified_by = ("run_id",)
 
     run_id: OpaqueId
     reason_code: ReasonCode
-
-    def natural_key(self) -> str:
-        return self.run_id
 
 
 class TrainingFailed(EventData):
@@ -76,10 +68,8 @@ class TrainingFailed(EventData):
 
     type = "sano.training.failed"
     topic = TRAINING
+    identified_by = ("run_id",)
 
     run_id: OpaqueId
     attempts: Ordinal
     reason_code: ReasonCode
-
-    def natural_key(self) -> str:
-        return self.run_id

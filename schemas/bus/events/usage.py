@@ -60,6 +60,7 @@ class UsageRecorded(EventData):
 
     type = "sano.usage.recorded"
     topic = USAGE
+    identified_by = ("usage_id",)
 
     usage_id: OpaqueId
     source: UsageSource
@@ -91,6 +92,3 @@ class UsageRecorded(EventData):
     bytes_stored: Count = Field(
         default=0, description="bytes written by this use; no event subtracts them when they are erased"
     )
-
-    def natural_key(self) -> str:
-        return self.usage_id
