@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from tenancy.errors import Refused, StoreUnavailable
+from tenancy.errors import Refused
 from tenancy.evidence.keys import PublicKey
-from tenancy.platform.aws import bounded, configured
+from tenancy.platform.aws import bounded, configured, kms_answers
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
@@ -26,7 +23,6 @@ SPEC = "ECC_NIST_P256"
 """KMS signs with its Ed25519 keys (ECC_NIST_EDWARDS25519) messages of up to 4,096 bytes only, which certificates and
 manifests exceed; what it offers for longer ones, Ed25519ph, is an algorithm that no verifier of DSSE or JWS knows.
 """
-_PASSING = {"DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "ThrottlingException"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class KmsKey:
     @classmethod
     def of(cls, client: KMSClient, key_id: str) -> KmsKey:
         """As :meth:`connect`, with a client."""
-        with _translated():
+        with kms_answers():
             answer = client.get_public_key(KeyId=key_id)
         public = load_der_public_key(bytes(answer["PublicKey"]))
         if ALGORITHM not in answer.get("SigningAlgorithms", ()) or not isinstance(public, EllipticCurvePublicKey):
@@ -64,21 +60,6 @@ class KmsKey:
         kind: Literal["RAW", "DIGEST"] = "RAW"
         if len(message) > MESSAGE_BYTES:
             message, kind = hashlib.sha256(message).digest(), "DIGEST"
-        with _translated():
+        with kms_answers():
             answer = self.client.sign(KeyId=self.key_id, Message=message, MessageType=kind, SigningAlgorithm=ALGORITHM)
         return bytes(answer["Signature"])
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn boto's errors into ours. KMS's message is not repeated."""
-    try:
-        yield
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if code in _PASSING or status >= 500:
-            raise StoreUnavailable(f"KMS answered {status} {code}") from None
-        raise Refused("kms-refused", f"refused: KMS answered {status} {code}") from None
-    except BotoCoreError as error:
-        raise StoreUnavailable(f"KMS is out of reach: {type(error).__name__}") from None

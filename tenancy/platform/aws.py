@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from tenancy.errors import Refused
+from tenancy.errors import Refused, StoreUnavailable
 from tenancy.platform.settings import REQUEST_ATTEMPTS
 from tenancy.platform.threads import CONNECTIONS
+
+_PASSING = {"DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "ThrottlingException"}
 
 
 @contextmanager
@@ -33,3 +35,23 @@ def bounded(timeout_seconds: float) -> Config:
         max_pool_connections=CONNECTIONS,
         retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
     )
+
+
+def said(error: ClientError) -> tuple[str, int]:
+    """The code and the status of an answer that is an error. Its message is not repeated."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    return code, int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+@contextmanager
+def kms_answers() -> Iterator[None]:
+    """Around a request to KMS. Raises :class:`StoreUnavailable` and :class:`Refused` for boto's errors."""
+    try:
+        yield
+    except ClientError as error:
+        code, status = said(error)
+        if code in _PASSING or status >= 500:
+            raise StoreUnavailable(f"KMS answered {status} {code}") from None
+        raise Refused("kms-refused", f"refused: KMS answered {status} {code}") from None
+    except BotoCoreError as error:
+        raise StoreUnavailable(f"KMS is out of reach: {type(error).__name__}") from None

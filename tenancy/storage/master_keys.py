@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tenancy.errors import Refused, SealBroken, StoreUnavailable
-from tenancy.platform.aws import bounded, configured
+from tenancy.errors import Refused, SealBroken
+from tenancy.platform.aws import bounded, configured, kms_answers, said
 from tenancy.platform.secret_files import read_secret
 
 if TYPE_CHECKING:
@@ -25,12 +25,6 @@ NONCE_BYTES = 12
 
 _NOT_OURS = {"InvalidCiphertextException", "IncorrectKeyException"}
 """The bytes were changed, or wrapped for another tenant or by another key of this account."""
-_PASSING = {
-    "DependencyTimeoutException",
-    "KMSInternalException",
-    "KeyUnavailableException",
-    "ThrottlingException",
-}
 
 
 class MasterKey(Protocol):
@@ -110,21 +104,16 @@ class KmsMasterKey:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn boto's errors into ours. KMS's message is not repeated.
+    """As :func:`kms_answers`, and :class:`SealBroken` for bytes that are not this key's.
 
     Rights and the state of the key say nothing about the bytes: a slip there must not be laid to every event. AWS
     answers AccessDenied also for what a key of another account wrapped, which only a foreign ``key.json`` could hold;
     that then waits for its operator like any other refusal.
     """
-    try:
-        yield
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if code in _NOT_OURS:
-            raise SealBroken(f"KMS answered {code}") from None
-        if code in _PASSING or status >= 500:
-            raise StoreUnavailable(f"KMS answered {status} {code}") from None
-        raise Refused("kms-refused", f"refused: KMS answered {status} {code}") from None
-    except BotoCoreError as error:
-        raise StoreUnavailable(f"KMS is out of reach: {type(error).__name__}") from None
+    with kms_answers():
+        try:
+            yield
+        except ClientError as error:
+            if (code := said(error)[0]) in _NOT_OURS:
+                raise SealBroken(f"KMS answered {code}") from None
+            raise

@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from schemas.base.identifiers import REASON_CODE_PATTERN
 from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
-from tenancy.platform.aws import bounded, configured
+from tenancy.platform.aws import bounded, configured, said
 from tenancy.platform.threads import Threads
 from tenancy.storage.direct_s3 import DirectRequests, asked_range, told_range
 from tenancy.storage.objects import BATCH, ObjectVersion, Range, StoredObject, Upload
@@ -71,8 +71,7 @@ def _translated(key: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code, status = said(error)
         if code in _NOT_FOUND or (status == 404 and code != "NoSuchBucket"):
             raise ObjectNotFound(key) from None
         if code in _PRECONDITION or status == 412:
@@ -139,7 +138,7 @@ class S3ObjectStore:
                     return self.client.put_object(Bucket=self.bucket, Key=key, Body=body, **condition)["ETag"]
                 except ClientError as error:
                     # If-Match on a key that does not exist (any more) answers 404: the caller lost the race.
-                    if if_match is not None and error.response.get("Error", {}).get("Code") in _NOT_FOUND:
+                    if if_match is not None and said(error)[0] in _NOT_FOUND:
                         raise PreconditionFailed(key) from None
                     raise
 
