@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 import secrets
 import time
@@ -15,6 +13,7 @@ from inference.errors import no_such_model, not_active
 from inference.tenants.absent import AbsentAdapters
 from inference.tenants.budgets import require_within_budget
 from inference.tenants.conversations import takes_part
+from schemas.base.canonical import commitment
 from schemas.base.identifiers import SHA256_PATTERN
 from schemas.objects.state import AdapterState, TenantState
 from tenancy.bootstrap import Tenancy
@@ -157,14 +156,10 @@ class TenantStateCache:
 class Salts:
     """The engine's cache salt: no prefix of one tenant or adapter is ever found for another.
 
-    HMAC-SHA256 over length-prefixed fields, so that no two pairs run together. The key lives as long as the process,
-    as the cache does.
+    No two pairs run together. The key lives as long as the process, as the cache does.
     """
 
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     def salt(self, tenant: str, adapter: str | None) -> str:
-        message = b"".join(
-            len(part).to_bytes(4, "big") + part for part in (tenant.encode(), (adapter or BASE).encode())
-        )
-        return hmac.new(self.key, message, hashlib.sha256).hexdigest()
+        return commitment(self.key, [tenant, adapter or BASE])
