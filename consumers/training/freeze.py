@@ -141,11 +141,12 @@ async def _looked_through(
 
 async def _in_review(store: TenantStore, decided: Collection[str]) -> list[LeftOutExample]:
     """What was proposed and nobody has decided on yet."""
-    names = [relative.rpartition("/")[2] async for relative in store.list("proposals", "open")]
-    found = await gathered(_proposal(store, example_id) for example_id in names if example_id not in decided)
+    ids = [relative.rpartition("/")[2] async for relative in store.list("proposals", "open")]
+    names = [object_keys.proposal(example_id) for example_id in ids if example_id not in decided]
+    found = await gathered(store.find_record(name, ProposalRecord) for name in names)
     return [
         LeftOutExample(example_id=record.example_id, version=record.version, code="in-review")
-        for record in found
+        for record, _ in found
         if record is not None
     ]
 
@@ -189,10 +190,6 @@ def training_set_id(tenant: str, entries: Iterable[TrainingSetEntry]) -> str:
 async def _record(store: TenantStore, relative: str) -> ExampleRecord:
     record, _ = await store.get_record(relative, ExampleRecord)
     return record
-
-
-async def _proposal(store: TenantStore, example_id: str) -> ProposalRecord | None:
-    return (await store.find_record(object_keys.proposal(example_id), ProposalRecord))[0]
 
 
 async def _consents(store: TenantStore, records: Iterable[ExampleRecord]) -> dict[str, ConsentRecord]:

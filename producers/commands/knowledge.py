@@ -197,7 +197,7 @@ class _Upload:
                     location = object_keys.document(document_id, version)
                     if await self._store.put_if_absent(location, draft):
                         return version, draft, True
-                    held = await self._held(location)
+                    held, _ = await self._store.find_record(location, DocumentContent)
                     if held is not None and held.said() == draft.said():
                         return version, held, False
                     version += 1
@@ -210,6 +210,3 @@ class _Upload:
             return 1
         same = (entry.effective_from, entry.effective_until) == (self.effect.begins, self.effect.ends)
         return entry.version if entry.status == "present" and same else entry.version + 1
-
-    async def _held(self, location: str) -> DocumentContent | None:
-        return (await self._store.find_record(location, DocumentContent))[0]

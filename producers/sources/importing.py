@@ -171,7 +171,10 @@ async def _redacted(line: NumberedLine, example_id: str, gate: GateSource, terms
 
 async def _judged(draft: _Example, store: TenantStore) -> _Example:
     """The draft against what the tenant holds. Raises :class:`Refused` where they differ."""
-    record, held = await asyncio.gather(_record(draft, store), _held_content(draft, store))
+    (record, _), (held, _) = await asyncio.gather(
+        store.find_record(object_keys.example(draft.example_id), ExampleRecord),
+        store.find_record(draft.location, ExampleContent),
+    )
     if record is not None:
         if record.status == "withdrawn" or record.version > draft.version:
             return replace(draft, status="already_decided")
@@ -189,14 +192,6 @@ def _require_same_approval(draft: _Example, record: ExampleRecord) -> None:
             "approved-otherwise",
             f"version {draft.version} has another reviewer or consent; give the new approval a higher version",
         )
-
-
-async def _record(draft: _Example, store: TenantStore) -> ExampleRecord | None:
-    return (await store.find_record(object_keys.example(draft.example_id), ExampleRecord))[0]
-
-
-async def _held_content(draft: _Example, store: TenantStore) -> ExampleContent | None:
-    return (await store.find_record(draft.location, ExampleContent))[0]
 
 
 def _with_content(draft: _Example, held: ExampleContent) -> _Example:
@@ -237,7 +232,7 @@ class _Upload:
             raise Transient("the object store is too slow; the same import, run again, does the rest") from None
         except PreconditionFailed:
             # Another import of the same example came in between; its salt counts.
-            held = await _held_content(example, self.store)
+            held, _ = await self.store.find_record(example.location, ExampleContent)
             if held is None:
                 raise Transient("an example was withdrawn during the import") from None
             return _with_content(example, held)
