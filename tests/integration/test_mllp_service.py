@@ -81,10 +81,11 @@ async def test_what_a_stopped_and_a_killed_process_had_not_answered_comes_again_
         while sum(len(sender.accepted) for sender in senders) < count:
             await asyncio.sleep(0.005)
 
-    async with asyncio.timeout(BOUND_SECONDS), asyncio.TaskGroup() as sending:
+    lives = ((20, False), (60, True), (SENDERS * MESSAGES, False))
+    async with asyncio.timeout(len(lives) * BOUND_SECONDS), asyncio.TaskGroup() as sending:  # each loads a gate
         for sender in senders:
             sending.create_task(sender.send_all())
-        for count, sigkill in ((20, False), (60, True), (SENDERS * MESSAGES, False)):
+        for count, sigkill in lives:
             process = await asyncio.to_thread(source.start, SANO_HL7_PORT=str(source.port))
             try:
                 await accepted(count)
