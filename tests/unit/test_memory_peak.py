@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 
+import pytest
+
+from producers.demo import memory
 from producers.demo.memory import MemoryPeak, proportional_bytes, tree
 
 HOLD = "held = bytearray(b'x') * (200 << 20); print('held', flush=True); input()"
@@ -32,3 +36,24 @@ def test_a_process_that_has_ended_counts_nothing() -> None:
         [process] = tree(ended.pid)
     assert proportional_bytes([process]) == 0
     assert tree(ended.pid) == []
+
+
+def test_pages_are_walked_again_only_when_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident, walks, all_looked_at = [100, 100.5, 90, 102, 102.5], [], threading.Event()
+
+    def looked(_: object) -> float:
+        if len(resident) == 1:
+            all_looked_at.set()
+            return resident[0]
+        return resident.pop(0)
+
+    def walked(_: object) -> int:
+        walks.append(1)
+        return len(walks)
+
+    monkeypatch.setattr(memory, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(memory, "resident_bytes", looked)
+    monkeypatch.setattr(memory, "proportional_bytes", walked)
+    with MemoryPeak() as peak:
+        assert all_looked_at.wait(30)
+    assert peak.bytes == len(walks) == 2
