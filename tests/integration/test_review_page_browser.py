@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +15,11 @@ from playwright.async_api import BrowserContext, Page, ViewportSize, async_playw
 from deploy.local.ports import LOOPBACK, free_ports
 from schemas.bus import events
 from tests.fixtures.served import served_here
-from tests.unit.knowledge.index_parts import Index
-from tests.unit.operator_parts import publish_adapter
+from tests.invariants.worlds import purged
 from tests.unit.proposal_parts import content
-from tests.unit.review_page_parts import T1, Desk, desk_of
+from tests.unit.review_page_parts import Desk, OfWorld, desk_of
+from tests.unit.test_review_page_compliance import TENANT, lived
+from tests.world.world import World
 
 TWICE_AS_LARGE = ViewportSize(width=640, height=400)
 """What a window of 1280 by 800 has left at 200 %."""
@@ -74,9 +75,9 @@ class Visit:
 
 
 @asynccontextmanager
-async def visit(chromium: str, shots: str | None) -> AsyncIterator[Visit]:
+async def visit(chromium: str, shots: str | None, made: Callable[[str], Awaitable[Desk]]) -> AsyncIterator[Visit]:
     [port] = free_ports(1)
-    desk = await desk_of(url=f"http://{LOOPBACK}:{port}")
+    desk = await made(f"http://{LOOPBACK}:{port}")
     async with served_here(desk.app, port), async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         context: BrowserContext = await browser.new_context(
@@ -95,7 +96,7 @@ async def visit(chromium: str, shots: str | None) -> AsyncIterator[Visit]:
 async def test_a_reviewer_signs_in_and_decides_by_keyboard_alone_on_pages_that_everybody_can_use(
     chromium: str, pytestconfig: pytest.Config
 ) -> None:
-    async with visit(chromium, pytestconfig.getoption("--screenshots")) as seen:
+    async with visit(chromium, pytestconfig.getoption("--screenshots"), lambda url: desk_of(url=url)) as seen:
         desk, page = seen.desk, seen.page
         of = desk.review()
         for number in range(1, 4):
@@ -151,24 +152,42 @@ async def test_a_reviewer_signs_in_and_decides_by_keyboard_alone_on_pages_that_e
         await seen.look("decided")
 
         await page.get_by_role("button", name="Sign out").press("Enter")
-        await page.goto(f"/sign-in/link#{desk.link(role='compliance', person='c-1')}")
+        await expect(page.locator("h1")).to_have_text("Sign in")
+        assert seen.wrong == []
+
+
+@pytest.mark.slow
+async def test_everybody_can_use_what_compliance_sees_of_a_tenant_that_lived_and_was_purged(
+    chromium: str, pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
+    world = World(tmp_path)
+    await lived(world)
+
+    async def made(url: str) -> Desk:
+        return Desk(OfWorld(world), url=url)
+
+    async with visit(chromium, pytestconfig.getoption("--screenshots"), made) as seen:
+        page = seen.page
+
+        async def follow(name: str, heading: str) -> None:
+            await page.get_by_role("link", name=name).first.press("Enter")
+            await expect(page.locator("h1")).to_contain_text(heading)
+            await seen.look(heading.split()[0].lower())
+
+        await page.goto(f"/sign-in/link#{seen.desk.link(role='compliance', person='c-1')}")
         await seen.press("Enter")
         await expect(page.locator("h1")).to_have_text("Overview")
-        await publish_adapter(desk.parts, T1)
-        await page.reload()
         await seen.look("compliance")
-        await page.get_by_role("region", name="Adapters").get_by_role("link").press("Enter")
+        await page.get_by_role("region", name="Adapters").get_by_role("link").first.press("Enter")
         await expect(page.locator("h1")).to_contain_text("Adapter ")
         await seen.look("lineage")
-        index = Index(desk.parts, T1)
-        await index.handle(await index.upserted("formulary", 1, "Apixaban 5 mg."))
-        await page.get_by_role("link", name="Documents").press("Enter")
-        await seen.look("documents")
-        await page.get_by_role("region", name="Documents").get_by_role("link").press("Enter")
-        await expect(page.locator("h1")).to_have_text("Document formulary")
-        await seen.look("document")
-        for name in ("Consents", "Withdrawals", "Purges", "Audit log", "Agreement"):
-            await page.get_by_role("link", name=name).press("Enter")
-            await expect(page.locator("h1")).to_contain_text(name)
-            await seen.look(name.split()[0].lower())
+        await follow("Documents", "Documents")
+        await follow("d1", "Document d1")
+        for name in ("Consents", "Withdrawals", "Audit log", "Agreement"):
+            await follow(name, name)
+        await purged(world, TENANT)
+        await follow("Purges", "Purges")
+        await page.get_by_role("table").get_by_role("link").first.press("Enter")
+        await expect(page.get_by_text("The signature is good")).to_be_visible()
+        await seen.look("certificate")
         assert seen.wrong == []
