@@ -30,6 +30,11 @@ class PublicKey:
     """A public key of an algorithm that is known here."""
 
     inner: Ed25519PublicKey | EcPublicKey
+    key_id: str = field(init=False)
+    """Its name in DSSE envelopes, in the kid of a JWS and in the trust file: a digest of it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key_id", str(self.sslib.keyid))  # each event and each request asks for it
 
     @classmethod
     def parse(cls, pem: bytes) -> PublicKey:
@@ -55,11 +60,6 @@ class PublicKey:
     def sslib(self) -> SSlibKey:
         """The same key, as securesystemslib checks envelopes with it."""
         return SSlibKey.from_crypto(self.inner)
-
-    @property
-    def key_id(self) -> str:
-        """Its name in DSSE envelopes, in the kid of a JWS and in the trust file: a digest of it."""
-        return str(self.sslib.keyid)
 
     def pem(self) -> bytes:
         return self.inner.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
