@@ -13,7 +13,7 @@ from schemas.base.json_text import parse_json
 from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import TrustedKey
 from tenancy.errors import Refused
-from tenancy.evidence.jws import claimed_header, claimed_payload, compact_jws, opened_jws
+from tenancy.evidence.jws import Jws, compact_jws
 from tenancy.evidence.signer import Signer
 from tenancy.evidence.trust import Trust
 from tenancy.platform.clock import Clock, utc_now
@@ -81,13 +81,14 @@ class TokenVerifier:
     def claims(self, token: str) -> Mapping[str, Any]:
         """What a token for this audience claims; its subject is a tenant's id. Raises as :meth:`tenant`."""
         try:
+            jws = Jws.parse(token)
+            claims = parse_json(jws.payload)
             # Looked up by what is not verified yet, and then verified with the key that is found.
-            issued = datetime.fromtimestamp(numeric_date(parse_json(claimed_payload(token))["iat"]), UTC)
-            key_id = str(claimed_header(token)["kid"])
-            key = self.trust.key(key_id, Purpose.TOKEN, issued)
+            issued = datetime.fromtimestamp(numeric_date(claims["iat"]), UTC)
+            key = self.trust.key(str(jws.header["kid"]), Purpose.TOKEN, issued)
             if _is_over(key, self.clock()):
                 raise BadToken
-            claims = parse_json(opened_jws(token, TYPE, self.trust.parsed(key)))
+            jws.verify(TYPE, self.trust.parsed(key))
             if claims["iss"] != ISSUER or claims["aud"] != self.audience or not is_valid_now(claims, self.clock()):
                 raise BadToken
             return {**claims, "sub": str(TenantId(str(claims["sub"])))}

@@ -140,8 +140,12 @@ class Placement:
         load = self._loads.get(digest)
         return self._owners.get(digest) if load is None else load.tenant
 
+    def has(self, digest: str) -> bool:
+        """Whether the adapter is loaded."""
+        return digest in self.engine.loaded() and digest not in self._loads
+
     async def _loaded(self, tenant: TenantId, digest: str) -> None:
-        if digest in self.engine.loaded() and digest not in self._loads:
+        if self.has(digest):
             return
         load = self._loads.get(digest)
         if load is None:

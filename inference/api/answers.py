@@ -244,7 +244,7 @@ class Answers:
         """Load the adapter before the request waits for its turn, which would otherwise keep a place in the engine
         empty for as long as a fetch takes. It is not held while it waits: a few tenants' queues would fill the replica.
         """
-        if adapter is None:
+        if adapter is None or self.placement.has(adapter):
             return
         self._require_lease(adapter)
         try:

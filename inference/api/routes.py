@@ -100,9 +100,12 @@ class Api:
         presented = presented.strip()
         if self.credentials.is_key(presented):
             return await self.credentials.of_key(presented, self._ready().views)
-        if (token := ProviderToken.parse(presented)) is not None:
-            return await self.credentials.of_provider(token, self._ready().views)
-        return self.credentials.of_token(presented)
+        try:
+            return self.credentials.of_token(presented)
+        except RequestRefused:  # nearly all are the installation's, and those of others name an issuer of their own
+            if (token := ProviderToken.parse(presented)) is None:
+                raise
+        return await self.credentials.of_provider(token, self._ready().views)
 
     def _ready(self) -> Answers:
         return _begun(self.answers)

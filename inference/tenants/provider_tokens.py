@@ -15,7 +15,7 @@ from schemas.base.addresses import is_provider_address
 from schemas.base.json_text import parse_json
 from schemas.tenant.identity_provider import IdentityProvider, tenant_of
 from tenancy.errors import BadSignature
-from tenancy.evidence.jws import claimed_header, claimed_payload
+from tenancy.evidence.jws import Jws
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import is_valid_now, numeric_date
 
@@ -49,7 +49,8 @@ class ProviderToken:
         if len(text) > MAX_CHARACTERS or text.count(".") != 2:
             return None
         try:
-            header, claims = claimed_header(text), parse_json(claimed_payload(text))
+            jws = Jws.parse(text)
+            header, claims = jws.header, parse_json(jws.payload)
             issuer = claims["iss"]
             if not isinstance(issuer, str) or not is_provider_address(issuer):
                 return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -26,39 +27,39 @@ def compact_jws(key: SigningKey, typ: str, payload: bytes) -> str:
     return f"{message}.{base64url(to_jose(key.sign(message.encode()), public.algorithm))}"
 
 
-def claimed_header(jws: str) -> dict[str, Any]:
-    """What a JWS says of itself, whoever signed it. Raises :class:`BadSignature`."""
-    try:
-        header = parse_json(from_base64url(jws.partition(".")[0]))
-    except ValueError:
-        header = None
-    if not isinstance(header, dict):
-        raise BadSignature("this is no JWS")
-    return header
+@dataclass(frozen=True)
+class Jws:
+    """A compact JWS as it came. Nothing of it is verified."""
 
+    header: dict[str, Any]
+    payload: bytes
+    message: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
 
-def claimed_payload(jws: str) -> bytes:
-    """What a JWS holds, whoever signed it. Raises :class:`BadSignature`."""
-    try:
-        return from_base64url(jws.split(".")[1])
-    except (ValueError, IndexError):
-        raise BadSignature("this is no JWS") from None
+    @classmethod
+    def parse(cls, text: str) -> Jws:
+        """Raises :class:`BadSignature`."""
+        message, _, signature = text.rpartition(".")
+        protected, _, payload = message.partition(".")
+        try:
+            header = parse_json(from_base64url(protected))
+            parsed = cls(header, from_base64url(payload), message.encode(), from_base64url(signature))
+        except ValueError:
+            raise BadSignature("this is no JWS") from None
+        if not isinstance(header, dict):
+            raise BadSignature("this is no JWS")
+        return parsed
 
-
-def opened_jws(jws: str, typ: str, key: PublicKey) -> bytes:
-    """The payload, once the key's signature and ``typ`` are right. Raises :class:`BadSignature`.
-
-    The algorithm is the key's; what the JWS says of it must agree.
-    """
-    header = claimed_header(jws)
-    if header != {"alg": JOSE[key.algorithm], "kid": key.key_id, "typ": typ}:
-        raise BadSignature("the JWS is of another kind, algorithm or key")
-    message, _, signature = jws.rpartition(".")
-    try:
-        key.verify(from_jose(from_base64url(signature), key.algorithm), message.encode())
-        return from_base64url(message.partition(".")[2])
-    except ValueError:
-        raise BadSignature("this is no JWS") from None
+    def verify(self, typ: str, key: PublicKey) -> None:
+        """Raises :class:`BadSignature` unless the key signed it as this ``typ``. The algorithm is the key's; what the
+        JWS says of it must agree.
+        """
+        if self.header != {"alg": JOSE[key.algorithm], "kid": key.key_id, "typ": typ}:
+            raise BadSignature("the JWS is of another kind, algorithm or key")
+        try:
+            key.verify(from_jose(self.signature, key.algorithm), self.message)
+        except ValueError:
+            raise BadSignature("this is no JWS") from None
 
 
 def to_jose(signature: bytes, algorithm: Algorithm) -> bytes:

@@ -16,7 +16,7 @@ from producers.operations.trust_admin import TrustDesk, ensure_keys, unsound_key
 from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import DOCUMENTS, ROOT_FILE, SIGNS, TRUST_FILE, SpeaksFor, TrustFile, key_file
 from tenancy.errors import BadSignature, Refused
-from tenancy.evidence.jws import claimed_header, compact_jws, opened_jws
+from tenancy.evidence.jws import Jws, compact_jws
 from tenancy.evidence.keys import LocalKey
 from tenancy.evidence.signer import Signer, signed_envelope
 from tenancy.evidence.trust import Trust
@@ -73,13 +73,13 @@ class Installation:
             envelope = await signer.signed({**said, "predicate": predicate})
             return envelope["signatures"][0]["keyid"], envelope
         jws = compact_jws(signer.key, "sano+event", self.now.isoformat().encode())
-        return claimed_header(jws)["kid"], jws
+        return Jws.parse(jws).header["kid"], jws
 
     def verify(self, purpose: Purpose, key_id: str, made: Any, at: datetime) -> None:
         if purpose in OF:
             self.trust.verify(made, OF[purpose])
         else:
-            opened_jws(made, "sano+event", self.trust.public_key(key_id, purpose, at))
+            Jws.parse(made).verify("sano+event", self.trust.public_key(key_id, purpose, at))
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ async def test_tokens_of_before_and_after_a_rotation_are_served_side_by_side(her
     here.rotate(Purpose.TOKEN)
     tokens.append(issuer.issue(TenantId("t1")))
     assert [verifier.tenant(token) for token in tokens] == ["t1", "t1"]
-    here.desk.revoke(claimed_header(tokens[0])["kid"], here.now)
+    here.desk.revoke(Jws.parse(tokens[0]).header["kid"], here.now)
     here.ticks += 10.0
     with pytest.raises(Refused):
         verifier.tenant(tokens[0])
