@@ -31,9 +31,9 @@ from tenancy.storage.keys import KeyRecord
 from tenancy.storage.sealing import MAGIC, open_sealed
 from tests.fixtures import raw_bytes, write_audit
 from tests.fixtures.canaries import Canary
-from tests.fixtures.canary_life import Evidence, Life
+from tests.fixtures.canary_life import RAW_FILE, Evidence, Life
 from tests.fixtures.declared import PATHS, covers_path
-from tests.fixtures.hospital import FILE, leaked
+from tests.fixtures.hospital import leaked
 from tests.fixtures.leaks import (
     planted_in_files,
     planted_in_telemetry,
@@ -151,11 +151,11 @@ def test_no_identifier_of_what_came_in_raw_is_anywhere_nor_drawn_out_of_the_adap
     everywhere = [*life.proposed, *opened, *life.answers[life.one.tenant], *life.drawn, *life.later_answers]
     for evidence in (life.live, life.after):
         everywhere += [place for places in evidence.values() for place in places]
-    assert leaked(((place, body.decode("latin-1")) for place, body in everywhere), FILE) == set()
+    assert leaked(((place, body.decode("latin-1")) for place, body in everywhere), RAW_FILE) == set()
     redacted = {place.partition("/")[0] for place, body in (*life.proposed, *opened) if b"[BIOMETRIC-1]" in body}
     assert len(life.proposed) == 1
     assert redacted == {"contents", life.proposed[0][0]}, "it was approved, and the adapter learnt it"
-    assert len(life.drawn) == 4 * len(FILE.patient.texts())
+    assert len(life.drawn) == 4 * len(RAW_FILE.patient.texts())
 
 
 def test_no_content_no_key_and_no_token_is_in_clear_anywhere(life: Life, canary: Canary) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from deploy.local.ports import LOOPBACK
-from tests.fixtures.hospital import FHIR, leaked, resources
+from tests.fixtures.hospital import FHIR, beside, focused, leaked, questionnaire, threads, transcript
 from tests.fixtures.otlp_sink import OtlpSink, otlp_sink
 from tests.integration.source_process import BOUND_SECONDS, SourceProcess, bus_in
 from tests.unit.fhir_parts import Json
@@ -64,8 +65,12 @@ async def test_what_the_process_accepted_is_on_the_bus_and_says_nothing_of_the_p
 ) -> None:
     source = SourceProcess("producers.sources.fhir.app", tmp_path, bus, telemetry)
     secret = source.secret("token")
-    held = {f"{one['resourceType']}/{one['id']}": one for one in resources(FHIR.patient)}
-    answers = [name for name, one in held.items() if "inResponseTo" in one]
+    held: dict[str, Json] = {}
+    focus: list[str] = []
+    for system, made in zip(FHIR, (threads, questionnaire, transcript), strict=True):
+        told = made(system.patient)
+        held |= {f"{one['resourceType']}/{one['id']}": one for one in (*beside(system.patient, told), *told)}
+        focus += focused(told, system.patient)
     with served(held) as base:
         process = source.start(
             SANO_FHIR_BASE_URL=base,
@@ -77,7 +82,7 @@ async def test_what_the_process_accepted_is_on_the_bus_and_says_nothing_of_the_p
             async with httpx.AsyncClient(timeout=BOUND_SECONDS, trust_env=False) as client:
                 answer = await client.post(
                     f"http://{LOOPBACK}:{source.port}/fhir/notifications",
-                    json=notification({number: [name] for number, name in enumerate(answers, 1)}),
+                    json=notification({number: [name] for number, name in enumerate(focus, 1)}),
                     headers={"Authorization": f"Bearer {secret}"},
                 )
         finally:
@@ -85,11 +90,13 @@ async def test_what_the_process_accepted_is_on_the_bus_and_says_nothing_of_the_p
             assert process.wait(BOUND_SECONDS) == 0
     assert answer.status_code == 200, answer.text
     published = await source.published()
-    assert len(published) == len(answers)
-    assert (published[0].key, dict(published[0].headers)["ce_type"]) == (b"t1", b"sano.example.proposed")
+    assert len(published) == len(focus)
+    types = Counter(dict(message.headers)["ce_type"] for message in published)
+    assert types == {b"sano.consent.granted": len(FHIR), b"sano.example.proposed": sum(one.examples() for one in FHIR)}
+    assert {message.key for message in published} == {b"t1"}
     places = source.places(published) | {"answer": answer.text}
-    assert leaked(places.items(), FHIR) == set()
+    assert leaked(places.items(), *FHIR) == set()
     as_they_are = [said for place, said in places.items() if not place.endswith("decrypted")]
     assert all(trace not in said for said in as_they_are for trace in ("Pacemaker", "Communication/"))
     assert any("Pacemaker" in said for said in places.values())
-    assert json.loads((tmp_path / "positions.json").read_text()) == {"sub-1": len(answers)}
+    assert json.loads((tmp_path / "positions.json").read_text()) == {"sub-1": len(focus)}

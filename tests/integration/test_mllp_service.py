@@ -4,6 +4,7 @@ bus, without an identifier of any class."""
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from deploy.local.ports import LOOPBACK
 from producers.sources.mllp.framing import END, framed
-from tests.fixtures.hospital import HL7, leaked, messages
+from tests.fixtures.hospital import HL7, documents, leaked, results
 from tests.fixtures.otlp_sink import OtlpSink, otlp_sink
 from tests.integration.source_process import BOUND_SECONDS, SourceProcess, bus_in
 
@@ -33,13 +34,13 @@ def bus(tmp_path: Path) -> Iterator[str]:
         yield bootstrap_servers
 
 
-TEXTS = messages(HL7.patient)
+TEXTS = [*documents(HL7[0].patient), *results(HL7[1].patient)]
 
 
 def message(control: str) -> bytes:
-    """With an identifier of one class after another."""
+    """With an identifier of one class after another, and then with all."""
     number = int(control.partition("-")[2]) % len(TEXTS)
-    return TEXTS[number].replace(f"|MSG{number}|".encode(), f"|{control}|".encode())
+    return re.sub(rb"\|MSG\d+\|", f"|{control}|".encode(), TEXTS[number])
 
 
 @dataclass
@@ -97,4 +98,4 @@ async def test_what_a_stopped_and_a_killed_process_had_not_answered_comes_again_
     headers = [dict(message.headers) for message in published]
     ids = {said["ce_id"] for said in headers if said["ce_type"] == b"sano.example.proposed"}
     assert len(ids) == SENDERS * MESSAGES
-    assert leaked(source.places(published).items(), HL7) == set()
+    assert leaked(source.places(published).items(), *HL7) == set()
