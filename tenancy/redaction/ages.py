@@ -81,13 +81,6 @@ _AGE_ASIDE = re.compile(
     r"(?<!\w)(?P<feast>(?:9\dth|9[123](?:st|nd|rd)|1[0-2]\d(?:st|nd|rd|th))\sbirthday)(?!\w)",
     re.IGNORECASE,
 )
-_NINETIES = r"ninety(?:[\s-](?:one|two|three|four|five|six|seven|eight|nine))?"
-_AGE_TOLD = re.compile(
-    rf"(?:^|[.;:]\s)(?P<begins>{_NINETIES})(?=,)|(?<!\w)an?\s(?:\w+\s){{1,2}}(?P<one>{_NINETIES})(?=\s?[,.;?!]|\s?$)|"
-    rf"(?<!\w)(?:bad|good|great|well|fit|spry|amazing|excellent|remarkable|independent|sharp)\sfor\s(?P<praised>{_OLD})(?=\s?[,.;?!]|\s?$)|"
-    rf"(?<![\w.,/-])(?P<now>{_OLD})\salready(?!\w)",
-    re.IGNORECASE | re.MULTILINE,
-)
 _GLUED = re.compile(rf"(?<![\w.,/-])(?P<age>{_OLD})/?[MF](?![\w/])|(?<!\w)[MF]/(?P<after>{_OLD})(?![\w/.%])")
 _TEMPERATURE = re.compile(r"temp|fever|febrile|hypotherm|degree|tmax|\bt\b", re.IGNORECASE)
 _TURNED = re.compile(rf"(?<!\w)(?:aged?|turned|turning|turns)\s(?P<age>{_OLD_IN_WORDS})(?!\w)", re.IGNORECASE)
@@ -131,7 +124,6 @@ def find(text: str) -> Iterator[Found]:
         _TURNED,
         _AGE_ASIDE,
         _AT_AN_AGE,
-        _AGE_TOLD,
     ):
         for match in pattern.finditer(text):
             age = match.lastgroup or "age"

@@ -43,22 +43,6 @@ _TO_DAY_MONTH = re.compile(
     re.IGNORECASE,
 )
 """The first day of ``14th to 16th May``."""
-_MONTH_ABROAD = (
-    r"(?:janvier|f[ée]vrier|mars|avril|mai|juin|juillet|ao[ûu]t|septembre|octobre|novembre|d[ée]cembre|enero|febrero|marzo|"
-    r"abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre|januar|februar|märz|maerz|juni|juli|oktober|"
-    r"dezember|gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre|janeiro|fevereiro|março|maio|junho|"
-    r"julho|setembro|outubro|dezembro|januari|februari|maart|mei|augustus|maj|augusti|marts|desember|ogos|disember|"
-    r"stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|wrze[śs]nia|pa[źz]dziernika|listopada|grudnia|"
-    r"ocak|[şs]ubat|nisan|may[ıi]s|haziran|temmuz|a[ğg]ustos|eyl[üu]l|ekim|kas[ıi]m|aral[ıi]k|"
-    r"muharram|safar|rabi(?:\s|-)?(?:al-?)?(?:awwal|thani|i{1,2})|jumada(?:\s|-)?(?:al-?)?(?:awwal|thani|i{1,2})|rajab|sha['’]?ban|"
-    r"rama[dz]an|shawwal|dhu(?:\s|-)?(?:al-?|l-?)?(?:qa['’]?dah?|hijjah?)|"
-    r"tishr(?:ei|i)|cheshvan|kislev|tevet|shevat|adar|nissan|iyar|sivan|tammuz|elul|"
-    r"chaitra|vaisakh\w?|jyeshtha|ashadha?|shravana|bhadra(?:pada)?|ashwin|kartika?|pausha?|magha|phalguna?)"
-)
-_ABROAD = re.compile(
-    rf"(?<![\w./-]){_DAY}\.?\s(?:de\s)?{_MONTH_ABROAD}(?!\w)(?:[\s,]{{1,2}}(?:de\s)?(?:19|20)\d\d(?!\w))?",
-    re.IGNORECASE,
-)
 _MONTH_YEAR = re.compile(
     rf"(?<![^\W\d_])(?:{_MONTH})[\s,'/-]{{0,3}}(?:of\s)?(?:(?:19|20)\d\d|'\d\d)(?!\w)", re.IGNORECASE
 )
@@ -70,18 +54,11 @@ _MONTH_ALONE = re.compile(
     rf"cause|help|benefit|increase|worsen|occur|require|show|present|indicate|use|respond)\b)",
     re.IGNORECASE,
 )
-_MONTH_PAIR = re.compile(rf"(?<!\w)(?:{MONTH_FULL})\s?(?:-|to|through|and|or)\s?(?:{MONTH_FULL})(?!\w)", re.IGNORECASE)
 _MONTH_NAMED = re.compile(
     r"(?<![^\W_])(?:(?i:january|february|july|september|october|november|december)s?|April|June|August|Feb|Aug|Sept|Nov)(?!\w|-)|"
     r"(?<=[a-z,] )(?:March|May)(?![\w-]|\s(?:fracture|foot|ha?emoglobinuria))"
 )
 """A month that nothing else is called, and one that is a verb too where a capital makes it none: ``her March scan``."""
-_MONTH_CUED = re.compile(
-    rf"(?<!\w)(?:lmp|edd|edc|due|visit|appt|seen|admitted|discharged|surgery|shot|vaccin\w+|vaccine|dob|born|labs?|mri|ct|echo|planned|"
-    rf"scheduled|booked)\s(?P<cued>{_MONTH})(?![^\W_])(?!\s(?:be|have|need))|"
-    rf"(?<![^\W_])(?P<before>{_MONTH})(?=\s(?:echo|ct|mri|labs?|cxr|a1c|visit|appt|scan|admission|colonoscopy|biopsy|cath|pap|note)\b|:\s)",
-    re.IGNORECASE,
-)
 _SENTENCE_END = re.compile(r"[.?!;]\s|\n")
 _SENTENCE = 300
 """So many characters before and after a month are read."""
@@ -100,14 +77,6 @@ _HAPPENED = re.compile(
 )
 """What makes a month one of somebody's: who it is of, a tense, a plan."""
 _NUMERIC_MONTH_YEAR = re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d(?![\w/-])")
-_ROMAN = re.compile(r"(?<![\w./-])\d{1,2}([./-]|\s)(?:I{1,3}|IV|VI{0,3}|IX|XI{0,2})\1(?:(?:19|20)\d\d|\d\d)(?![\w/])")
-"""``1/VII/2024``."""
-_QUARTER = re.compile(
-    r"(?<!\w)(?:Q[1-4]\s?/?(?:(?:19|20)\d\d|'\d\d)|(?:19|20)\d\d[\s/-]?Q[1-4]|(?:19|20)\d\d-?W[0-5]\d(?:-?[1-7])?)(?!\w)"
-)
-_LAST_MONTH = re.compile(
-    r"(?<!\w)(?:the\s)?\d{1,2}(?:st|nd|rd|th)?\s(?:ult|inst|prox)(?:imo|ant)?(?!\w)", re.IGNORECASE
-)
 _SEASON = re.compile(r"(?<!\w)(?:spring|summer|fall|autumn|winter)\s(?:of\s)?(?:19|20)\d\d(?!\w)", re.IGNORECASE)
 _HOLIDAY = re.compile(
     r"(?<!\w)(?:(?:fourth|4th)\sof\sjuly|holi|navratri|dussehra|onam|pongal|vesak|wesak|songkran|now?rou?z|purim|sukkot|shavuot|ashura|mawlid|"
@@ -135,20 +104,11 @@ _ORDINAL = re.compile(
     r"or|of\s(?:this|last|next|the)\smonth|was|had|in)\b))",
     re.IGNORECASE,
 )
-_ORDINAL_BEGINS = re.compile(
-    r"(?:^|[.;]\s)(?P<day>the\s(?:[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st)))(?=,?\s(?:he|she|they|we|pt|patient|it)\b)",
-    re.IGNORECASE,
-)
 _ORDINAL_OF_WEEK = re.compile(
     rf"(?<!\w){WEEKDAY}\.?,?\s(?:the\s)?(?P<day>[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st))(?!\w|\s(?:line|dose|cycle|floor))",
     re.IGNORECASE,
 )
-_ORDINAL_OF = re.compile(
-    r"(?<!\w)(?P<day>[12]?\d(?:st|nd|rd|th)|3(?:0th|1st))\sof\s(?:this|last|next)\smonth\b", re.IGNORECASE
-)
-_DOTTED = re.compile(
-    r"(?<![\w.,/-])(?P<date>(?P<day>[012]?\d|3[01])\.\s?(?P<month>0[1-9]|1[0-2]|[1-9])\.)(?=\s?[,;:)]|\s|$)(?!\d)"
-)
+_DOTTED = re.compile(r"(?<![\w.,/-])(?P<day>(?:0[1-9]|[12]\d|3[01])\.\s?(?:0[1-9]|1[0-2]))\.(?=\s?[,;:)]|\s|$)")
 """``03.04.``, as much of Europe writes a day without its year."""
 _TWO_PARTS = re.compile(r"(?<![\w./-])(?P<a>\d{1,2})(?P<sign>[/-])(?P<b>\d{1,2})(?![\w/%]|-\d|\.\d)", re.IGNORECASE)
 _LABELLED = re.compile(
@@ -160,7 +120,6 @@ _LABELLED = re.compile(
     rf"(?:{_MONTH})[\s-]\d\d)(?![\d/])",
     re.IGNORECASE,
 )
-_IN_LIST = re.compile(r"\s?(?:,\s?(?:and\s)?|and\s|&\s?)(?=\d)")
 
 _CUE = re.compile(
     r"(?:\b(?:on|since|seen|date|dated|from|until|till|til|by|admitted|admit|adm|admission|"
@@ -220,39 +179,27 @@ _EXAM_AFTER = re.compile(
     r"am|pm|at\snoon|at\smidnight|around\s(?:\d{1,2}|noon|midnight)|@\s?\d{1,4}|(?:at\s)?(?:\d{1,2}:\d\d|\d{1,2}\s?[ap]m|[01]\d{3}|2[0-3]\d\d))\b",
     re.IGNORECASE,
 )
-_HEADS_A_LINE = re.compile(r"(?:^|[.;]\s)\Z", re.MULTILINE)
 _DURATION = re.compile(
     r"(?:7|12)\s(?:ago|after|post|of|old|hx|history|course|later|f/?u|follow|back|so\sfar|then|now\swith)\b",
     re.IGNORECASE,
 )
 """``6/12 after``: six months, ``3/7 of``: three days, as Britain writes them."""
-_UNIT_AFTER = re.compile(r"\s?(?:mg|mcg|ml|units?|%|mm|cm|kg|hours?|days|weeks|months|tabs?)\b", re.IGNORECASE)
 _SCORE = re.compile(
     r"\b(?:mmse|moca|slums|bims|phq|gad|gcs|epds|audit|cows|ciwa|nihss|sofa|braden|mini-?mental|glasgow|scored?|scores|"
     r"scoring|scale|pain|coma)\b",
     re.IGNORECASE,
 )
-_APGARS = frozenset({(a, b) for a in range(3, 10) for b in range(a, 10) if b > 6})
-"""Two scores of a newborn, of which the second is seldom the lower."""
-_NEWBORN = re.compile(
-    r"\b(?:apgars?|beighton|newborn|neonat\w*|baby|infant|deliver\w*|born|birth|acuity|va)\b", re.IGNORECASE
-)
-"""Where two numbers up to nine may be a newborn's scores, or another one of nine."""
 _SCALES = frozenset({"10", "5", "4", "6", "15", "30", "27", "21", "3", "2"})
 
 
 def find(text: str) -> Iterator[Found]:
     """Every date finer than a year of ``text``."""
     for match in _THREE_PARTS.finditer(text):
-        if (
-            _is_date(match["a"], match["b"], match["c"])
-            and not _UNIT_AFTER.match(text, match.end())
-            and (
-                match["sign"] != "."
-                or len(match["c"]) in (2, 4)
-                or len(match["a"]) == 4
-                or _CUE.search(text, max(0, match.start() - 24), match.start())
-            )
+        if _is_date(match["a"], match["b"], match["c"]) and (
+            match["sign"] != "."
+            or len(match["c"]) in (2, 4)
+            or len(match["a"]) == 4
+            or _CUE.search(text, max(0, match.start() - 24), match.start())
         ):
             yield match.start(), match.end(), T.DATE
     for pattern in (
@@ -260,32 +207,21 @@ def find(text: str) -> Iterator[Found]:
         _ISO,
         _MONTH_DAY,
         _DAY_MONTH,
-        _ABROAD,
         _MONTH_YEAR,
         _NUMERIC_MONTH_YEAR,
-        _ROMAN,
-        _QUARTER,
-        _LAST_MONTH,
         _SEASON,
         _HOLIDAY,
     ):
         for match in pattern.finditer(text):
             if not _is_word_may_or_march(match.group()):
                 yield match.start(), match.end(), T.DATE
-    for pattern in (_MONTH_PAIR, _MONTH_NAMED, _MONTH_ALONE, _MONTH_CUED):
+    for pattern in (_MONTH_NAMED, _MONTH_ALONE):
         for match in pattern.finditer(text):
             if not _is_of_every_year(text, match.start()):
                 yield *match.span(match.lastgroup or 0), T.DATE
-    for match in _TO_DAY_MONTH.finditer(text):
-        yield match.start("day"), match.end("day"), T.DATE
-    for match in _ORDINAL.finditer(text):
-        yield match.start("day"), match.end("day"), T.DATE
-    for pattern in (_ORDINAL_OF, _ORDINAL_OF_WEEK, _ORDINAL_BEGINS):
+    for pattern in (_TO_DAY_MONTH, _ORDINAL, _ORDINAL_OF_WEEK, _DOTTED):
         for match in pattern.finditer(text):
             yield match.start("day"), match.end("day"), T.DATE
-    for match in _DOTTED.finditer(text):
-        if _is_dotted_day(text, match):
-            yield match.start("date"), match.end("date"), T.DATE
     for match in _LABELLED.finditer(text):
         yield match.start("date"), match.end("date"), T.DATE
     yield from _two_parts(text)
@@ -307,36 +243,6 @@ def _is_date(a: str, b: str, c: str) -> bool:
     if len(a) == 3 or len(c) in (1, 3) or (len(c) == 4 and not 1850 <= third <= 2100):
         return False
     return (1 <= first <= 12 and 1 <= second <= 31) or (1 <= second <= 12 and 1 <= first <= 31)
-
-
-def _listed_before(text: str, found: list[tuple[int, int]]) -> Iterator[Found]:
-    """Days in a list of which a later one was found: ``3/9, 3/10, 3/11``."""
-    starts = {start for start, _ in found}
-    for match in reversed(list(_TWO_PARTS.finditer(text))):
-        following = _IN_LIST.match(text, match.end())
-        if match.start() not in starts and following and following.end() in starts and 1 <= int(match["a"]) <= 31:
-            starts.add(match.start())
-            yield match.start(), match.end(), T.DATE
-
-
-def _of_the_same_month(text: str, found: list[tuple[int, int]]) -> Iterator[Found]:
-    """Further days of a month of which one was found: ``seen 12/3, 13/3 calcium low``."""
-    known = set(found)
-    shown = {(text[start:end].rpartition("/")[2], text[start:end].count("/")) for start, end in found}
-    for match in _TWO_PARTS.finditer(text):
-        of_the_month = match["sign"] == "/" and 12 < int(match["a"]) < 32 and (match["b"], 1) in shown
-        if of_the_month and match.span() not in known and not _NOT_AFTER.match(text, match.end()):
-            yield match.start(), match.end(), T.DATE
-
-
-def _is_dotted_day(text: str, match: re.Match[str]) -> bool:
-    """Whether ``14.3.`` is a day, and no value at a sentence's end: by what follows, its zeros, or a cue before it."""
-    if not int(match["day"]):
-        return False
-    goes_on = re.match(r"\s?[,;:)]", text[match.end() :]) is not None
-    padded = match["month"][0] in "01" and len(match["day"]) == 2 and len(match["month"]) == 2
-    cued = _SURE_CUE.search(text, max(0, match.start() - 24), match.start()) is not None
-    return goes_on or padded or cued
 
 
 def _is_word_may_or_march(value: str) -> bool:
@@ -372,11 +278,9 @@ def _two_parts(text: str) -> Iterator[Found]:
             cued = _CUE.search(before) is not None or _EXAM_AFTER.match(text, match.end()) is not None
             if not cued and _DURATION.match(text, match.start("b")):
                 continue
-            cued = cued or (_HEADS_A_LINE.search(before) is not None and text[match.end() : match.end() + 2] == ": ")
             # A score is no greater than its scale: what is greater is a day of a month, or a dose, which is seen above.
             is_score = a <= b and match["b"] in _SCALES and (b <= 12 or _SCORE.search(before) is not None)
-            is_apgar = (a, b) in _APGARS and ((a, b) == (6, 9) or _NEWBORN.search(text) is not None)
-            if not cued and (is_score or a > 12 or is_apgar):
+            if not cued and (is_score or a > 12):
                 continue
             if a == 1 and b in (2, 3, 4):
                 continue
@@ -388,8 +292,6 @@ def _two_parts(text: str) -> Iterator[Found]:
             continue
         found.append(match.span())
         yield match.start(), match.end(), T.DATE
-    yield from _listed_before(text, found)
-    yield from _of_the_same_month(text, found)
     # The first part of a range is known by its second.
     for match in re.finditer(
         r"(?<![\w./-])(\d{1,2}/\d{1,2})\s?(?:-|to|thru|through)\s?(\d{1,2}/\d{1,2})(?:/\d{2,4})?(?![\w/%])", text

@@ -214,9 +214,6 @@ _PLATE = re.compile(
     r"\s{0,2}+(?:(?:is|#|:|no\.?|number)\s{0,2}+){0,2}+"
     r"(?P<value>[A-Z0-9]{1,4}(?:[ -][A-Z0-9]{1,5}){1,2}|[A-Z]{4,8})(?![^\W_])"
 )
-_PLATE_LOWER = re.compile(
-    r"\s{0,2}+(?P<value>(?=[a-z0-9]{0,4}\d)[a-z0-9]{2,4}[ -][a-z0-9]{2,4})(?![^\W_])", re.IGNORECASE
-)
 _GENERIC = re.compile(
     r"\d{1,3}[- ]?(?:y|yo|y/o|yrs?|years?|months?|mo|weeks?|wks?|days?|d|hours?|hrs?|h|min|[mf])[mf]?"
     r"(?:[- ][a-z]+)*|"
@@ -257,7 +254,7 @@ def _plate(text: str, at: int, label: Label) -> re.Match[str] | None:
     """A plate in groups, or of letters alone, behind its label: ``HH KS 4417``, ``kx19 wpd``."""
     if label.type is not T.VEHICLE:
         return None
-    return _PLATE.match(text, at) or (_PLATE_LOWER.match(text, at) if label.strong else None)
+    return _PLATE.match(text, at)
 
 
 def _rooms(text: str) -> Iterator[Found]:

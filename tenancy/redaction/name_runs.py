@@ -50,10 +50,6 @@ def run(
     return end
 
 
-def run_from(text: str, follower: re.Match[str], cased: bool) -> int:
-    return max(follower.end(), run(text, follower.start(), cased, first_sure=True, unknown=False, most=3))
-
-
 def _next_capital_or_name(text: str, at: int) -> bool:
     following = re.compile(r"\.?\s{1,2}([^\W\d_][\w'-]+)").match(text, at)
     return (

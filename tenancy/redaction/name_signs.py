@@ -108,29 +108,16 @@ CREDENTIAL = re.compile(
     r"FACC|FACS|LPN|CNA|PsyD|M\.?S\.?W|RD|RDN|EMT-?P?)(?![\w-])"
 )
 LABEL = re.compile(
-    r"(?<![\w/])(?P<cue>(?:pt|patient|client|full|legal|maiden|first|last|middle|family|given|"
+    r"(?<![\w/])(?:(?:pt|patient|client|full|legal|maiden|first|last|middle|family|given|"
     r"preferred|birth|sur|baby|mother'?s?|father'?s?|spouse'?s?)?'?s?\s?name[sd]?"
     r"(?!\s(?:the|an?|one|two|three|four|five|some|any|all|each|every)\b)(?:\s(?:is|was))?|surname|nickname(?:d|\sis)?|alias|a\.?k\.?a\.?|goes\sby|known\s(?:as|to\s(?:us|"
     r"me)\sas)|formerly|née|nee|"
-    r"called(?=\s[A-Z])|my\sname\sis|i\sam|i'm|this\sis|"
-    r"emergency\scontact|contact(?:\sperson|\sname)?(?=\s?:)|n\.?o\.?k|next\sof\skin|poa|dpoa|"
-    r"power\sof\sattorney|hcp|proxy|guardian|conservator|lawyer|signed(?:\sby)?|"
-    r"e-?signed(?:\sby)?|electronically\ssigned\sby|signature|sincerely|regards|cheers|"
-    r"thanks(?:\sagain)?|thank\syou|thx|ty|dictated\sby|transcribed\sby|author(?:ed\sby)?|"
-    r"entered\sby|verified\sby|reviewed\s(?:by|with)|"
-    r"attn|attention|cc|re|subject|regarding|for|about|on|from|to|dear|hi|hello|"
-    r"hey)(?![^\W_])(?:\s{0,2}[:=,-]{1,2}|\s(?:is|was|of|by)\b)?\s{0,2}(?:(?:is|named|my|our|"
+    r"emergency\scontact|contact(?:\sperson|\sname)?(?=\s?:)|n\.?o\.?k|next\sof\skin|d?poa|"
+    r"power\sof\sattorney|proxy|guardian|(?:e-?|electronically\s)?signed(?:\sby)?|"
+    r"signature|sincerely|(?:dictated|transcribed|author(?:ed)?|entered|verified)\sby|attn)"
+    r"(?![^\W_])(?:\s{0,2}[:=,-]{1,2}|\s(?:is|was|of|by)\b)?\s{0,2}(?:(?:is|named|my|our|"
     r"the)\s)?(?:pt\.?\s|patient\s)?[\"'(]?",
     re.IGNORECASE,
-)
-SURE_LABEL = re.compile(
-    r"name|nick|alias|a\.?k\.?a|goes\sby|known|contact|n\.?o\.?k\b|next\sof|poa|attorney|"
-    r"signed|signature|sincerely|dictated|transcribed|entered|verified|author|attn|née|nee|"
-    r"proxy|guardian|formerly",
-    re.IGNORECASE,
-)
-RE_LABEL = re.compile(
-    r"^(?:re|subject|regarding|cc|dear|hi|hello|hey)\b|this\sis|i\sam|i'm|patient|pt\b|[:=]", re.IGNORECASE
 )
 PERSON_CUE = re.compile(
     r"(?<![\w/])(?P<cue>(?:our|my|this|the|new|same|on|for|re|hi|with|see|seeing|saw|have|"
@@ -157,42 +144,7 @@ RELATIVE = re.compile(
     rf"]\s?(?=[^\W\d_])",
     re.IGNORECASE,
 )
-RELATIVE_IN_BRACKETS = re.compile(rf"(?<!\w){RELATIVE_WORD}\s?\((?P<name>[A-Za-z'-]{{2,20}})[),]", re.IGNORECASE)
-NAME_IS_RELATIVE = re.compile(
-    rf"(?<![\w'])(?P<name>[A-Za-z][a-z'-]{{2,20}}),?\s(?:is\s)?(?:\(?(?:his|her|the|their|"
-    rf"pt'?s|patient'?s|my)\s)(?:\w+\s)?{RELATIVE_WORD}(?!\w)",
-    re.IGNORECASE,
-)
-CLINICIAN_CUE = re.compile(
-    r"(?<![\w/])(?P<cue>(?:seen|followed|managed|referred|evaluated|treated|cared\sfor|"
-    r"delivered|performed|operated\son|prescribed|ordered|placed|done|signed|cosigned|"
-    r"supervised|accompanied|brought\sin|called|interviewed|examined|admitted|discharged|"
-    r"recommended|started|approved|requested|given|sent|cleared|dropped\soff|driven|raised|"
-    r"adopted)\s(?:by|from)|refer(?:red|ral)?\s(?:to|from)|under\s(?:the\scare\sof)?|care\sof|"
-    r"c/o|per|d/w|dw|discussed\s(?:w/|with|by)|spoke\s(?:w/|with|to)|talked\s(?:with|to|w/)|"
-    r"conversation\swith|met\swith|consult(?:ed)?(?:\swith)?|paged|texted|emailed|messaged|"
-    r"attending|pcp|provider|surgeon|(?:\w{4,16}olog|pediatric|psychiatr|obstetric|geriatric|"
-    r"orthoped|physi)(?:ist|ian)|resident|intern|fellow|hospitalist|intensivist|np|midwife|"
-    r"therapist|counsel+or|social\sworker|sw|case\smanager|cm|pharmacist|dietitian|"
-    r"nutritionist|dentist|psychologist|podiatrist|chiropractor|optometrist|ask|tell|page|"
-    r"message|notify|contact|inform|md|rn|nurse|doc|scribe|interpreter|mr\/mrs|"
-    r"witness(?:ed\sby)?|lives?\swith|married\sto|divorced\sfrom|bff|caring\sfor|visited\sby|"
-    r"w/|with|by|from|and|&|between|meet|says|when|while|if|that|does|did|is|was|has|can|"
-    r"should|would)(?:\s{0,2}\((?=[^\W\d_])|(?:\s{0,2}[:=,(-]{1,2})?\s{1,2})(?:is\s|was\s|named\s|the\s)?(?=[^\W\d_])",
-    re.IGNORECASE,
-)
-STRONG_CLINICIAN = re.compile(
-    r"\sby$|d/w|dw|discussed|spoke|talked|attending|pcp|provider|surgeon|ist$|ian$|resident|"
-    r"intern|fellow|\bnp\b|midwife|social|manager|c/o|paged|under|refer",
-    re.IGNORECASE,
-)
 INITIALS = re.compile(r"(?<![\w.])(?:[A-Z]\.\s?){1,2}[A-Z]\.(?!\w)(?!\s?[a-z]*\.[a-z])")
-INITIALS_LABEL = re.compile(
-    r"(?<![\w])(?:(?:pt|patient)'?s?\.?\s)?(?:initials?)(?:\s{0,2}[:=-]|\s(?:are|is|of))?\s{0,"
-    r"2}(?P<initials>(?:[A-Za-z][. ]{0,2}){2,4})(?![a-z])|(?<![\w])(?i:pt|patient|client|"
-    r"resident|mr|mrs|ms|dr)\.?\s{1,2}(?P<bare>[A-Z]{2,3}|[A-Z])(?:\.|(?=\s?[,(]|\s\d{1,"
-    r"3}\s?(?:y|[MFmf]\b)|\s(?:is\s)?an?\s\d{1,3}|\swho\b|\shas\b|\sis\b|$))",
-)
 INITIAL_TITLED = re.compile(
     r"(?<!\w)(?i:dr|doctor|mr|mrs|miss|prof|nurse|sister)\.?\s(?P<initial>[A-Z])(?![\w'\u2019-]|\.\w)"
 )
@@ -203,6 +155,10 @@ INITIALS_LABEL_ANY = re.compile(
 )
 INITIALS_LOWER = re.compile(
     r"(?<![^\W_])(?:pt|patient|client)\.?\s(?P<initials>(?:[a-z]\.\s?){1,2}[a-z]\.)(?!\w)", re.IGNORECASE
+)
+INITIALS_AGED = re.compile(
+    r"(?:^|[.;:]\s|\b(?i:re|for|on)\s)(?P<initials>[A-Z]{2,3}|(?:[A-Z]\.){2,3}),\s"
+    r"(?=\d{1,3}\s?-?(?:[MFmf]\b|y/?o\b|y\.o))"
 )
 NOT_INITIALS = word_set("abbreviations.txt")
 EPONYM_AFTER = re.compile(
@@ -252,44 +208,5 @@ AGE_AHEAD = re.compile(
     r"\s?(?:,|\()?\s?(?:is\s)?(?:an?\s|the\s)?\d{1,3}\s?-?(?:y/?o|yrs?|years?|y\.o|[mf]\b|m/o|mo\b|"
     r"male|female)|\s?[,(]?\s?(?:dob|mrn|ssn|#)|\s\d{1,3}\s?[mf]\b",
     re.IGNORECASE,
-)
-BEFORE_AGE = re.compile(
-    r"(?<![\w'-])(?P<name>[A-Z][a-z'-]{1,20}),?\s\(?\d{1,3}\s?-?(?:[MFmf]\b|y/?o|y\.o|yrs?\b|"
-    r"year)(?!\w*\s(?:ago|hist|of\s))"
-)
-BEFORE_WEEKS = re.compile(r"(?:^|[.;:]\s)(?P<name>[A-Z][a-z'-]{2,20}),?\s(?=\d{1,2}\s?(?:wks?|weeks?|w\d?d?)\b)")
-AFTER_ROOM = re.compile(
-    r"\b(?:[Rr](?:oo)?m|ROOM|RM|[Bb]ed|BED|[Bb]ay|in)\s#?(?:\[ID-1\]|"
-    r"\d{1,4}-?[A-Za-z]?)[,:]?\s{1,2}(?P<name>[A-Z][a-z'-]{1,20})(?!\w)"
-)
-INITIAL_LAST = re.compile(
-    r"(?<![\w.'-])(?<!\d\s)(?:[A-Z]\.\s?){1,2}"
-    r"(?P<name>[A-Z][a-z']{1,20}(?:[A-Z][a-z]{1,20})?(?:-[A-Z][a-z]{1,20})?)(?![\w'-])"
-)
-BEFORE_ROOM = re.compile(
-    r"(?<![\w'-])(?P<name>[A-Za-z][A-Za-z'-]{2,20}),?\s(?:in\s|-\s)?(?i:rm|room|bed|bay)\s?#?\s?(?:\d|\[ID-1\])"
-)
-LAST_INITIALED = re.compile(
-    r"(?<![\w'-])(?P<name>[A-Za-z][\w'-]{2,24},\s?[A-Za-z]\b\.?)(?=,?\s\(?(?:\d{1,3}\s?-?(?:[MFmf]\b|y)|(?i:dob|mrn|id)\b))"
-)
-INITIALS_AGED = re.compile(
-    r"(?:^|[.;:]\s|\b(?i:re|for|on)\s)(?P<name>[A-Z]{2,3}|(?:[A-Z]\.){2,3}),\s"
-    r"(?=\d{1,3}\s?-?(?:[MFmf]\b|y/?o\b|y\.o))"
-)
-OWNER_LOWER = re.compile(r"(?<![\w'-])(?P<name>[a-z-]{3,20})'s(?!\w)")
-LAST_FIRST = re.compile(
-    r"(?<![\w'])(?P<last>[A-Z][\w'-]{1,24}|[a-z][\w'-]{2,24}),\s?(?P<first>[A-Za-z][\w'-]{1,"
-    r"24})(?P<middle>\s[A-Z]\b\.?(?!\w)|\s[A-Z][a-z'-]{2,20})?(?!\w)"
-)
-LAST_FIRST_BARE = re.compile(r"(?<![\w'])(?P<last>[^\W\d_][\w'-]{1,24})\s{1,2}(?P<first>[^\W\d_][\w'-]{1,24})(?!\w)")
-LAST_INITIAL = re.compile(r"\s(?:[A-Z](?=\.|,|\)|\s(?:is|has|was|who)\b)|[a-z](?=\.(?:$|[\s,;:)])|,|\)))")
-OWNER = re.compile(r"(?<![\w'-])(?P<name>[A-Z][a-z-]{2,20})'s(?!\w)")
-SUBJECT_IS = re.compile(r"(?:^|[.;:!?]\s)(?P<name>[A-Z][a-z'-]{2,20})\s(?=(?:is|has|was)\b)")
-SUBJECT = re.compile(
-    r"(?:^|[.;!?]\s)(?P<name>[A-Z][a-z'-]{1,20})\s(?=(?:came|comes|presented|presents|"
-    r"complain\w*|c/o|reports?|states?|denies|called|says|said|wants|asked|lives|works|fell|"
-    r"tells|told|feels|felt|thinks|was\s(?:seen|admitted|discharged|born|brought)|"
-    r"is\s(?:an?\s)?\d{1,3}|went|returned|stopped\staking|started\staking|takes|"
-    r"has\sbeen\staking)\b)"
 )
 HL7 = re.compile(r"(?<![\w^])[A-Za-z'-]{2,30}\^[A-Za-z'-]{1,30}(?:\^[A-Za-z'.-]{0,30}){0,4}")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from schemas.base.redaction import IdentifierType as T
-from tenancy.redaction import name_frames, name_pairs, words
 from tenancy.redaction import name_signs as signs
+from tenancy.redaction import words
 from tenancy.redaction.labelled import Found
 from tenancy.redaction.name_runs import run
 
@@ -20,10 +20,7 @@ def find(text: str) -> Iterator[Found]:
         *_credentialled(text),
         *_cued(text, cased),
         *_initials(text),
-        *name_pairs.find(text, cased),
-        *name_frames.find(text),
     ]
-    found += list(name_frames.joined(text, tuple(found)))
     for start, end, kind in found:
         is_sign = signs.EPONYM_AFTER.match(text, end) and words.is_eponym(text[start:end])
         if " " in text[start:end] or not (is_sign or signs.is_classed(text, start, end)):
@@ -83,109 +80,17 @@ def _credentialled(text: str) -> Iterator[Found]:
 
 
 def _cued(text: str, cased: bool) -> Iterator[Found]:
-    for pattern, kind in (
-        (signs.PERSON_CUE, T.PATIENT),
-        (signs.RELATIVE, T.RELATIVE),
-        (signs.LABEL, T.PERSON),
-        (signs.CLINICIAN_CUE, T.CLINICIAN),
-    ):
+    for pattern, kind in ((signs.PERSON_CUE, T.PATIENT), (signs.RELATIVE, T.RELATIVE), (signs.LABEL, T.PERSON)):
         for match in pattern.finditer(text):
-            cue = next(filter(None, (group for name, group in match.groupdict().items() if name in ("cue", "tight"))))
-            sure = (pattern is signs.LABEL and signs.SURE_LABEL.search(cue) is not None) or bool(
-                re.search(r"named\s|called\s|name\sis\s", match.group(), re.IGNORECASE)
-            )
-            weak = (pattern is signs.CLINICIAN_CUE and not signs.STRONG_CLINICIAN.search(cue)) or (
-                pattern is signs.LABEL and not sure and not signs.RE_LABEL.search(match.group())
-            )
-            if weak and cased and _is_lone_abbreviation(text, match.end()):
-                continue
-            end = run(
-                text, match.end(), cased, first_sure=sure or (not weak and _is_a_capital_name(text, match.end(), cased))
-            )
-            if end > match.end():
-                if _is_sound(text, match.end(), end, cased, sure, weak):
-                    yield (
-                        match.end(),
-                        end,
-                        T.PATIENT
-                        if pattern is signs.LABEL and re.search(r"pt|patient|re|regarding", cue, re.IGNORECASE)
-                        else kind,
-                    )
-            elif pattern is signs.PERSON_CUE or sure:
+            sure = pattern is signs.LABEL or _SURE.search(match.group()) is not None
+            end = run(text, match.end(), cased, first_sure=sure)
+            if end == match.end() and pattern is not signs.RELATIVE:
                 end = _unlisted(text, match.end())
-                if end > match.end():
-                    yield match.end(), end, kind
-    for match in signs.RELATIVE_IN_BRACKETS.finditer(text):
-        if words.first_name_share(match["name"]) >= 0.002 and not words.is_clinical(match["name"]):
-            yield match.start("name"), match.end("name"), T.RELATIVE
-    for match in signs.NAME_IS_RELATIVE.finditer(text):
-        word = match["name"]
-        if (
-            words.is_first_name(word)
-            and (words.is_name(word) or (word[0].isupper() and cased))
-            and not words.is_function_word(word)
-        ):
-            yield match.start("name"), match.end("name"), T.RELATIVE
+            if end > match.end():
+                yield match.end(), end, kind
 
 
-def _is_lone_abbreviation(text: str, at: int) -> bool:
-    """Whether an abbreviation stands at ``at``, and no name after it: ``with OSA on CPAP``."""
-    word = signs.WORD.match(text, at)
-    if word is None or not words.is_abbreviation(word.group()):
-        return False
-    following = signs.WORD.match(text, word.end() + 1)
-    return following is None or not (following.group()[0].isupper() and words.is_name(following.group()))
-
-
-def _is_a_capital_name(text: str, at: int, cased: bool) -> bool:
-    """Whether a capitalised word is a name, be it a word too: ``patient Hood``."""
-    word = signs.WORD.match(text, at)
-    if word is None or not cased or not word.group()[0].isupper() or word.group().isupper():
-        return False
-    found = word.group()
-    if words.is_function_word(found) or words.is_medical(found) or words.is_eponym(found):
-        return False
-    return max(words.surname_share(found), words.first_name_share(found)) >= 0.003
-
-
-def _is_sound(text: str, start: int, end: int, cased: bool, sure: bool, weak: bool) -> bool:
-    """Whether what follows a cue is a name: an everyday cue such as ``with`` needs more than a rare word."""
-    named = signs.WORD.findall(text[start:end])
-    if sure or not named:
-        return True
-    if not weak:
-        if len(named) == 1 and words.is_eponym(named[0]) and not signs.AGE_AHEAD.match(text, end):
-            return (
-                cased
-                and named[0][0].isupper()
-                and not words.is_place(named[0])
-                and words.is_surname(named[0])
-                and not signs.EPONYM_AFTER.match(text, end)
-            )
-        if (
-            len(named) == 1
-            and not signs.AGE_AHEAD.match(text, end)
-            and not words.is_surname(named[0])
-            and not words.is_first_name(named[0])
-        ):
-            return cased and named[0][0].isupper() and not named[0].isupper() and words.is_strange(named[0])
-        return any(
-            words.is_name(word) or words.is_surname(word) or words.is_strange(word) or (cased and word[0].isupper())
-            for word in named
-        )
-    if len(named) == 1:
-        word = named[0]
-        capital = cased and word[0].isupper() and not word.isupper()
-        return not words.is_eponym(word) and (
-            words.is_sure_first_name(word)
-            if not capital
-            else words.is_sure_first_name(word) or (words.is_name(word) and words.is_first_name(word))
-        )
-    return (
-        any(words.is_first_name(word) for word in named[:1])
-        and any(words.is_surname(word) for word in named[1:])
-        and any(map(words.is_name, named))
-    )
+_SURE = re.compile(r"(?:named|called|name\sis)\s", re.IGNORECASE)
 
 
 def _unlisted(text: str, at: int) -> int:
@@ -213,13 +118,12 @@ def _initials(text: str) -> Iterator[Found]:
         letters = re.sub(r"[^A-Z]", "", match.group())
         if letters.lower() not in signs.NOT_INITIALS and not signs.EPONYM_AFTER.match(text, match.end()):
             yield match.start(), match.end(), T.PERSON
-    for match in signs.INITIALS_LABEL.finditer(text):
-        if (match["bare"] and match["bare"].lower() not in signs.NOT_INITIALS and len(match["bare"]) > 1) or (
-            match["bare"] and len(match["bare"]) == 1 and text[match.end("bare") : match.end("bare") + 1] == "."
-        ):
-            yield match.start("bare"), match.end("bare"), T.PATIENT
     for match in signs.INITIAL_TITLED.finditer(text):
         yield match.start("initial"), match.end("initial"), T.PERSON
+    for match in signs.INITIALS_AGED.finditer(text):
+        letters = match["initials"].replace(".", "").lower()
+        if letters not in signs.NOT_INITIALS and not words.is_clinical(letters):
+            yield match.start("initials"), match.end("initials"), T.PERSON
     for match in signs.INITIALS_LOWER.finditer(text):
         yield match.start("initials"), match.end("initials"), T.PATIENT
     for match in signs.INITIALS_LABEL_ANY.finditer(text):

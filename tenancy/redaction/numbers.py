@@ -47,11 +47,6 @@ _EXTENSION = re.compile(r"(?<![\w])(?:x|ext\.?\s?)\d{4,5}(?![\w%])", re.IGNORECA
 _EMAIL = re.compile(
     r"(?<![\w.+%-])[\w.+%'-]{1,64}+\s?(?:@|\(at\)|\[at\])\s?[\w-]{1,63}+(?:\.[\w-]{1,63}+){0,5}", re.IGNORECASE
 )
-_EMAIL_IN_WORDS = re.compile(
-    r"(?<![\w.])(?:\w{1,30} dot ){0,2}[\w.+-]{2,64}+ at [\w-]{2,63}+ dot (?:com|org|net|edu|gov|us|io)(?!\w)",
-    re.IGNORECASE,
-)
-_EMAIL_CUT = re.compile(r"(?<![\w.+%-])[a-z][\w.+-]{1,64}+@(?=[\s…]|\.{2,}|$)", re.IGNORECASE)
 _HANDLE = re.compile(
     r"(?<![\w@])@[A-Za-z_][\w.]{2,30}|(?<![\w/])[ur]/[A-Za-z_][\w-]{2,30}|(?<!\w)[A-Za-z_][\w.]{2,30}#\d{4}(?!\w)"
 )
@@ -112,16 +107,10 @@ _MIXED = re.compile(
     re.IGNORECASE,
 )
 _PAIRS = re.compile(r"(?<![\w./-])\d\d-\d\d-\d\d(?![\w/%]|-\d|\.\d)")
-_HEX = re.compile(r"(?<![^\W_])(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{8,64}(?![^\W_])", re.IGNORECASE)
 _GS1 = re.compile(r"(?:\(\d{2}\)[A-Za-z0-9-]{2,30}+){2,6}")
 BIRTHS = re.compile(r"g\d{1,2}p\d{1,4}(?:a\d{1,2})?", re.IGNORECASE)
 """Pregnancies and births, as in ``G3P1011``."""
 _UUID = re.compile(r"(?<![^\W_])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![^\W_])", re.IGNORECASE)
-
-
-_DONATION = re.compile(r"(?<![\w-])[A-Z]\d{3,5}(?: \d{2,6}){2,4}(?![\w/%-]|\.\d)")
-"""Of a bag of blood."""
-_SPECIMEN = re.compile(r"(?<![\w./-])[A-Z]{1,3}\d{2}/\d{3,6}(?![\w/%-]|\.\d)")
 
 
 def find(text: str) -> Iterator[Found]:
@@ -140,9 +129,6 @@ def find(text: str) -> Iterator[Found]:
         (_CAMERA, T.PHOTO),
         (_GS1, T.DEVICE),
         (_UUID, T.ID),
-        (_DONATION, T.ID),
-        (_SPECIMEN, T.ID),
-        (_HEX, T.ID),
         (_DEA, T.LICENCE),
     ):
         for match in pattern.finditer(text):
@@ -177,9 +163,6 @@ def _network(text: str) -> Iterator[Found]:
             )
             if joined and not dose and not when:
                 yield match.start(), match.end(), T.EMAIL
-    for pattern in (_EMAIL_IN_WORDS, _EMAIL_CUT):
-        for match in pattern.finditer(text):
-            yield match.start(), match.end(), T.EMAIL
     for match in _HANDLE.finditer(text):
         yield match.start(), match.end(), T.URL
     for match in _LOGIN.finditer(text):

@@ -33,20 +33,7 @@ _ENDS = (
 _I = re.IGNORECASE
 _DAYS = (
     re.compile(rf"(?<!\w)(?:{WEEKDAY},?\s)?(?:the\s)?{_DAY}(?:\sday)?\sof\s{_MONTH}(?!\w){_YEAR}", _I),
-    re.compile(rf"(?<!\w)(?:{WEEKDAY},?\s)?(?:the\s)?{_DAY}\s{_SURE_MONTH}(?!\w){_YEAR}", _I),
     re.compile(rf"(?<!\w){_SURE_MONTH},?\s(?:the\s)?(?:{_DAY}|{_NUMBER})(?!\w|[\s-](?:mg|line|dose)){_YEAR}", _I),
-    re.compile(rf"(?<!\w)(?:march|may)\s(?:the\s)?{_DAY}{_ENDS}{_YEAR}", _I),
-    re.compile(rf"(?<!\w){WEEKDAY},?\sthe\s{_DAY}(?!\w)", _I),
-    re.compile(rf"(?<=\son\s)the\s(?:{_LATE}){_ENDS}", _I),
-    re.compile(
-        rf"(?:since|until|till|due|booked\sfor|scheduled\sfor|back\son|moved\sto)\s(?P<day>the\s(?:{_LATE})){_ENDS}", _I
-    ),
-)
-_BORN = re.compile(
-    rf"(?<!\w)(?:d\.?o\.?b\.?|date\sof\sbirth|birth\s?date|born(?:\son)?)[\s:,]{{1,3}}(?:is\s|comma\s)?(?:the\s)?"
-    rf"(?P<day>{_DAY}\sof\s(?:the\s)?{_DAY}{_YEAR}(?:\s{_NUMBER})?|{_MONTH}\s{_DAY}\s{_NUMBER}|(?:(?:oh|zero)\s)?{_NUMBER}(?:[\s,]{{1,2}}(?:(?:oh|zero)\s)?{_NUMBER}){{2,4}})"
-    r"(?!\w)",
-    _I,
 )
 _DIGIT = r"(?:oh|zero|one|two|three|four|five|six|seven|eight|nine|double|triple)"
 _DIGITS = re.compile(rf"(?<![\w-]){_DIGIT}(?:[\s,-]{{1,2}}{_DIGIT}){{4,30}}(?![\w-])", _I)
@@ -64,21 +51,13 @@ _LETTERS = re.compile(
 )
 
 
-_COMMA = re.compile(
-    r"(?<!\w)name(?:\sis|'s)?,?\s(?P<name>[^\W\d_]{2,20}\scomma\s[^\W\d_]{2,20}(?:\s(?!comma|period|age|date|a\b|who|with|is|was)[^\W\d_]{2,20})?)(?!\w)",
-    _I,
-)
-"""``the name is Vo comma Kim Lien``."""
-
-
 def find(text: str) -> Iterator[Found]:
     """Every dictated day, number and spelled name of ``text``."""
-    for pattern in (*_DAYS, _BORN):
+    for pattern in _DAYS:
         for match in pattern.finditer(text):
             yield *match.span(match.lastgroup or 0), T.DATE
     for pattern in (_DIGITS, _LABELLED):
         for match in pattern.finditer(text):
             yield *match.span(match.lastgroup or 0), T.ID
-    for pattern in (_LETTERS, _COMMA):
-        for match in pattern.finditer(text):
-            yield *match.span(match.lastgroup or 0), T.PERSON
+    for match in _LETTERS.finditer(text):
+        yield *match.span(match.lastgroup or 0), T.PERSON

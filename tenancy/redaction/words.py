@@ -32,7 +32,6 @@ _ENDINGS = (
     r"cardia|globin|phasia|iasis|ismus|cytosis|clonus|opsia"
 )
 """What diagnoses and operations end in, and hardly any name."""
-_CLINICAL = re.compile(rf"\w{{3,}}(?:{_ENDINGS}|rrhoea)s?")
 _MEDICAL = re.compile(
     rf"\w{{2,}}(?:{_ENDINGS}|"
     r"rrho?eic|pnoe?ic|aemic|gram|logy|oma|tropic|genic|stasis|sclerosis|iasis|desis|aesthesia|rrhaphy|philia|phobia|pnea|dynia|ism|edema|"
@@ -131,7 +130,6 @@ class _Lists:
     first_names: dict[str, float]
     surnames: dict[str, float]
     places: frozenset[str]
-    counties: frozenset[str]
     clinical: frozenset[str]
     eponyms: frozenset[str]
     dictionary: frozenset[str]
@@ -168,7 +166,6 @@ def _read_lists() -> _Lists:
         | _shares("surnames.txt.gz")
         | dict.fromkeys(word_set("surnames_worldwide.txt"), 0.001),
         places=frozenset(lines("places.txt.gz")),
-        counties=frozenset(lines("counties.txt.gz")),
         clinical=clinical,
         eponyms=word_set("eponyms.txt"),
         dictionary=frozenset(lines("dictionary.txt.gz")) | frozenset(lines("rare_words.txt.gz")),
@@ -235,11 +232,6 @@ def is_sure_first_name(word: str) -> bool:
     return share >= 0.004 and len(key) > 2 and key not in _TWO_SENSES and is_name(word)
 
 
-def has_two_senses(word: str) -> bool:
-    """Whether a first name is an everyday word too: ``joy``, ``mark``."""
-    return plain(word) in _TWO_SENSES
-
-
 def is_clinical(word: str) -> bool:
     """Whether a word is a drug, a test, an organism or another word of medicine, and no eponym alone."""
     key = plain(word)
@@ -298,13 +290,8 @@ def is_medical(word: str) -> bool:
 
 
 def is_abbreviation(word: str) -> bool:
-    """Whether a word is of two to four capitals: ``OSA``."""
-    return word.isupper() and 2 <= len(word) <= 4
-
-
-def has_clinical_ending(word: str) -> bool:
-    """Whether a word ends as diagnoses and operations do: ``endarterectomy``."""
-    return _CLINICAL.fullmatch(plain(word)) is not None
+    """Whether a word is of two to four capitals: ``OSA``, ``UTIs``."""
+    return word[:2].isupper() and 2 <= len(word.removesuffix("s")) <= 4
 
 
 def is_function_word(word: str) -> bool:
@@ -315,10 +302,6 @@ def is_function_word(word: str) -> bool:
 def is_dictionary_word(word: str) -> bool:
     """Whether what may be a name or a place is a word of the dictionary too, as ``bowling`` is."""
     return plain(word) in load().dictionary
-
-
-def is_county(name: str) -> bool:
-    return plain(name) in load().counties
 
 
 def is_place(phrase: str) -> bool:
