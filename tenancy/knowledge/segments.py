@@ -39,17 +39,42 @@ class Passage:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Texts in memory: as bytes, one behind the other, so that they can be overwritten, and where each ends."""
+
+    joined: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Texts:
+        encoded = [text.encode() for text in texts]
+        whole = np.frombuffer(b"".join(encoded), np.uint8).copy()  # its own memory, which can be overwritten
+        return cls(whole, np.cumsum([0, *map(len, encoded)], dtype=np.int64))
+
+    @classmethod
+    def merged(cls, parts: Sequence[Texts]) -> Texts:
+        sizes = np.concatenate([[0], *(np.diff(part.ends) for part in parts)])
+        return cls(np.concatenate([part.joined for part in parts]), np.cumsum(sizes))
+
+    def __getitem__(self, row: int) -> str:
+        return self.joined[int(self.ends[row]) : int(self.ends[row + 1])].tobytes().decode()
+
+    def kept(self, rows: NDArray[np.bool_]) -> Texts:
+        sizes = np.diff(self.ends)
+        ends = np.cumsum(np.concatenate([[0], sizes[rows]]), dtype=np.int64)
+        return Texts(self.joined[np.repeat(rows, sizes)], ends)
+
+
+@dataclass(frozen=True)
 class Segment:
-    """Passages in memory. Texts are bytes, so that they can be overwritten; vectors have length 1."""
+    """Passages in memory; vectors have length 1."""
 
     documents: tuple[tuple[str, int], ...]
     owners: NDArray[np.int32]
     vectors: Vectors
     postings: Postings
-    paths: NDArray[np.uint8]
-    path_ends: NDArray[np.int64]
-    texts: NDArray[np.uint8]
-    text_ends: NDArray[np.int64]
+    paths: Texts
+    texts: Texts
 
     def __len__(self) -> int:
         return len(self.owners)
@@ -61,8 +86,7 @@ class Segment:
 
     def passage(self, row: int) -> Passage:
         document_id, version = self.documents[int(self.owners[row])]
-        path, text = _item(self.paths, self.path_ends, row), _item(self.texts, self.text_ends, row)
-        return Passage(document_id, version, path, text)
+        return Passage(document_id, version, self.paths[row], self.texts[row])
 
     def passages(self) -> list[Passage]:
         return [self.passage(row) for row in range(len(self))]
@@ -73,25 +97,21 @@ class Segment:
             array.fill(0)
 
     def _arrays(self) -> list[NDArray[Any]]:
-        own = [self.owners, self.vectors, self.paths, self.path_ends, self.texts, self.text_ends]
-        return [*own, *(getattr(self.postings, field.name) for field in fields(self.postings))]
+        parts = (self.postings, self.paths, self.texts)
+        return [self.owners, self.vectors, *(getattr(part, field.name) for part in parts for field in fields(part))]
 
 
 def made(passages: Sequence[Passage], vectors: Vectors) -> Segment:
     """A segment of these passages; row ``i`` of ``vectors`` is that of passage ``i``."""
     documents = tuple(dict.fromkeys((passage.document_id, passage.version) for passage in passages))
     numbers = {document: number for number, document in enumerate(documents)}
-    paths, path_ends = _joined([passage.path for passage in passages])
-    texts, text_ends = _joined([passage.text for passage in passages])
     return Segment(
         documents=documents,
         owners=np.array([numbers[passage.document_id, passage.version] for passage in passages], np.int32),
         vectors=vectors,
         postings=Postings.of([passage.said for passage in passages]),
-        paths=paths,
-        path_ends=path_ends,
-        texts=texts,
-        text_ends=text_ends,
+        paths=Texts.of([passage.path for passage in passages]),
+        texts=Texts.of([passage.text for passage in passages]),
     )
 
 
@@ -115,27 +135,21 @@ def merged(segments: Sequence[Segment], without: Collection[str] = ()) -> Segmen
         owners=np.concatenate([part.owners + np.int32(first) for part, first in zip(parts, starts, strict=True)]),
         vectors=np.concatenate([part.vectors for part in parts]),
         postings=Postings.joined([part.postings for part in parts]),
-        paths=np.concatenate([part.paths for part in parts]),
-        path_ends=_ends_joined([part.path_ends for part in parts]),
-        texts=np.concatenate([part.texts for part in parts]),
-        text_ends=_ends_joined([part.text_ends for part in parts]),
+        paths=Texts.merged([part.paths for part in parts]),
+        texts=Texts.merged([part.texts for part in parts]),
     )
 
 
 def _kept(segment: Segment, staying: NDArray[np.bool_]) -> Segment:
     """The passages of the documents that stay."""
     rows = staying[segment.owners]
-    paths, path_ends = _items_kept(segment.paths, segment.path_ends, rows)
-    texts, text_ends = _items_kept(segment.texts, segment.text_ends, rows)
     return Segment(
         documents=tuple(document for document, stays in zip(segment.documents, staying, strict=True) if stays),
         owners=(np.cumsum(staying) - 1)[segment.owners[rows]].astype(np.int32),
         vectors=segment.vectors[rows],
         postings=segment.postings.kept(rows),
-        paths=paths,
-        path_ends=path_ends,
-        texts=texts,
-        text_ends=text_ends,
+        paths=segment.paths.kept(rows),
+        texts=segment.texts.kept(rows),
     )
 
 
@@ -152,10 +166,10 @@ def packed(segment: Segment) -> bytes:
         "rows": postings.rows,
         "counts": np.minimum(postings.counts, 65_535).astype(np.uint16),
         "lengths": postings.lengths,
-        "paths": segment.paths,
-        "path_ends": segment.path_ends,
-        "texts": segment.texts,
-        "text_ends": segment.text_ends,
+        "paths": segment.paths.joined,
+        "path_ends": segment.paths.ends,
+        "texts": segment.texts.joined,
+        "text_ends": segment.texts.ends,
     }
     out = io.BytesIO()
     np.savez(out, allow_pickle=False, **cast(Any, arrays))
@@ -180,31 +194,8 @@ def unpacked(body: bytes) -> Segment:
                     counts=arrays["counts"].astype(np.float32),
                     lengths=arrays["lengths"],
                 ),
-                paths=arrays["paths"],
-                path_ends=arrays["path_ends"],
-                texts=arrays["texts"],
-                text_ends=arrays["text_ends"],
+                paths=Texts(arrays["paths"], arrays["path_ends"]),
+                texts=Texts(arrays["texts"], arrays["text_ends"]),
             )
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise SealBroken(f"it is no segment of an index ({type(error).__name__})") from None
-
-
-def _joined(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    encoded = [text.encode() for text in texts]
-    whole = np.frombuffer(b"".join(encoded), np.uint8).copy()  # its own memory, which can be overwritten
-    return whole, np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-
-
-def _item(joined: NDArray[np.uint8], ends: NDArray[np.int64], row: int) -> str:
-    return joined[int(ends[row]) : int(ends[row + 1])].tobytes().decode()
-
-
-def _items_kept(
-    joined: NDArray[np.uint8], ends: NDArray[np.int64], rows: NDArray[np.bool_]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    sizes = np.diff(ends)
-    return joined[np.repeat(rows, sizes)], np.cumsum(np.concatenate([[0], sizes[rows]]), dtype=np.int64)
-
-
-def _ends_joined(ends: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.cumsum(np.concatenate([[0], *(np.diff(one) for one in ends)]), dtype=np.int64)

@@ -342,9 +342,9 @@ async def test_an_index_is_opened_once_and_dropped_at_a_purge_when_idle_and_for_
     [opened] = index.segments.values()
     await told.ask(retrieval={})
     assert next(iter(indexes._indexes.values())) is index
-    assert opened.segment.texts.any()
+    assert opened.segment.texts.joined.any()
     assert await indexes.remove_tenant(TENANT) == 1
-    assert not opened.segment.texts.any()
+    assert not opened.segment.texts.joined.any()
     assert not opened.segment.vectors.any()
     assert (await told.bench.post(CHAT, TENANT, **{**ASK, "retrieval": {}})).status_code == 503
     await told.say("d1", 1, "Apixaban dose is 5 mg.", tenant=OTHER)

@@ -26,8 +26,10 @@ def segment_of(seed: int, documents: list[str]) -> Segment:
 
 
 def arrays(segment: Segment) -> dict[str, Any]:
-    held = {field.name: getattr(segment, field.name) for field in fields(Segment) if field.name != "postings"}
-    return held | {field.name: getattr(segment.postings, field.name) for field in fields(segment.postings)}
+    held: dict[str, Any] = {"documents": segment.documents, "owners": segment.owners, "vectors": segment.vectors}
+    for name, part in (("postings", segment.postings), ("paths", segment.paths), ("texts", segment.texts)):
+        held |= {f"{name}.{field.name}": getattr(part, field.name) for field in fields(part)}
+    return held
 
 
 @pytest.mark.parametrize(
