@@ -23,12 +23,6 @@ class ResidencyPolicy:
     max_resident: int
     idle_seconds: float
 
-    def __post_init__(self) -> None:
-        if self.max_resident < 1:
-            raise ValueError("max_resident must be at least 1, or no adapter can be served")
-        if self.idle_seconds <= 0:
-            raise ValueError("idle_seconds must be positive, or an adapter is evicted as soon as it is loaded")
-
 
 @dataclass(eq=False)
 class Reservation:
