@@ -76,6 +76,7 @@ TOWN_ZIP = re.compile(
     r"(?<![\w'])(?P<city>(?:[A-Za-z][\w'.-]{1,20}\s){0,3}[A-Za-z][\w'.-]{1,20}),?\s(?P<zip>\d{5}(?:-\d{4})?)"
     r"(?![\w/%]|[.,]\d|\s?(?:mg|units|ml|iu|mcg|copies|cells|steps|people|patients|k\b))"
 )
+TOWN = re.compile(r"(?<!\w)(?:in|from|near|outside|of) (?P<town>[A-Z][a-z']{2,20}(?: [A-Z][a-z']{2,20}){0,2})(?!\w)")
 ZIP_4 = re.compile(r"(?<![\w.-])\d{5}-\d{4}(?![\w-])")
 AUSTRALIAN = re.compile(
     r"(?<!\w)(?P<city>[A-Z][a-z'-]{2,20}(?:\s[A-Z][a-z'-]{2,20})?),?\s(?:VIC|NSW|QLD|TAS)\s(?P<zip>\d{4})(?![\w/%])"

@@ -56,6 +56,10 @@ def _codes(text: str) -> Iterator[Found]:
         if place is not None:
             yield match.start("city") + place, match.end("city"), T.PLACE
             yield match.start("zip"), match.end("zip"), T.ZIP
+    for match in signs.TOWN.finditer(text):
+        town = match["town"]
+        if words.is_place(town) and not (words.is_clinical(town) or words.is_eponym(town)):
+            yield match.start("town"), match.end("town"), T.PLACE
     for match in signs.ZIP_4.finditer(text):
         yield match.start(), match.end(), T.ZIP
 

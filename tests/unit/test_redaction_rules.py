@@ -57,14 +57,23 @@ def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_
     assert recall(scan, plain()).overall >= 0.98
     for version, least in ((4, 0.95), (5, 0.91), (6, 0.93)):
         assert recall(scan, unseen(version)).overall >= least, version
-    for name, least in (("typed", 0.94), ("shift", 0.89), ("asked", 0.96), ("queries", 0.97), ("notes", 0.92)):
+    for name, least in (
+        ("chat", 0.96),
+        ("typed", 0.94),
+        ("shift", 0.89),
+        ("asked", 0.96),
+        ("queries", 0.97),
+        ("notes", 0.92),
+    ):
         assert recall(scan, half(name, looked_at=False)).overall >= least, name
         assert recall(scan, half(name, looked_at=True)).overall >= 0.97, name
     texts = written(clean=True)[: LOOKED_AT[True]]
     clean = touched(scan, texts)
     assert len(clean) <= 0.03 * len(texts), clean
     halves = [
-        text for name in ("typed", "shift", "asked", "queries") for text in half(name, clean=True, looked_at=False)
+        text
+        for name in ("chat", "typed", "shift", "asked", "queries")
+        for text in half(name, clean=True, looked_at=False)
     ]
     nobodys = [*plain(clean=True), *halves, *(text for version in UNSEEN for text in unseen(version, clean=True))]
     assert len(touched(scan, nobodys)) <= 0.15 * len(nobodys)
