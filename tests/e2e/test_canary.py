@@ -1,6 +1,6 @@
-"""Markers in every input of two tenants, and an identifier of each class in what one of them proposes, through the
-whole loop on real Kafka, a real S3 API, real training and the real engine; then that one is purged. The raw bytes of
-every medium are searched, before and after.
+"""Markers in every input of two tenants, and an identifier of each class in what each source of one proposes, through
+the whole loop on real Kafka, a real S3 API, real training and the real engine; then that one is purged. The raw bytes
+of every medium are searched, before and after.
 
 What is content (``Canary.secret``) may be nowhere in clear. What is an id or a code (``Canary.opaque``) may be where
 the contract puts ids: in object names, in the sealed records, in the events, and in what is kept of a purge.
@@ -31,7 +31,7 @@ from tenancy.storage.keys import KeyRecord
 from tenancy.storage.sealing import MAGIC, open_sealed
 from tests.fixtures import raw_bytes, write_audit
 from tests.fixtures.canaries import Canary
-from tests.fixtures.canary_life import RAW_FILE, Evidence, Life
+from tests.fixtures.canary_life import RAW, Evidence, Life
 from tests.fixtures.declared import PATHS, covers_path
 from tests.fixtures.hospital import leaked
 from tests.fixtures.leaks import (
@@ -151,11 +151,12 @@ def test_no_identifier_of_what_came_in_raw_is_anywhere_nor_drawn_out_of_the_adap
     everywhere = [*life.proposed, *opened, *life.answers[life.one.tenant], *life.drawn, *life.later_answers]
     for evidence in (life.live, life.after):
         everywhere += [place for places in evidence.values() for place in places]
-    assert leaked(((place, body.decode("latin-1")) for place, body in everywhere), RAW_FILE) == set()
-    redacted = {place.partition("/")[0] for place, body in (*life.proposed, *opened) if b"[BIOMETRIC-1]" in body}
-    assert len(life.proposed) == 1
-    assert redacted == {"contents", life.proposed[0][0]}, "it was approved, and the adapter learnt it"
-    assert len(life.drawn) == 4 * len(RAW_FILE.patient.texts())
+    assert leaked(((place, body.decode("latin-1")) for place, body in everywhere), *RAW) == set()
+    redacted = [place.partition("/")[0] for place, body in (*life.proposed, *opened) if b"[BIOMETRIC-1]" in body]
+    said = {place for place, _ in life.proposed}
+    assert len(redacted) == len(said) + len(RAW), "all were approved, and the adapter learnt them"
+    assert set(redacted) == {"contents", *said}
+    assert len(life.drawn) == 4 * len(RAW[0].patient.texts())
 
 
 def test_no_content_no_key_and_no_token_is_in_clear_anywhere(life: Life, canary: Canary) -> None:
