@@ -77,7 +77,9 @@ _HAPPENED = re.compile(
 )
 """What makes a month one of somebody's: who it is of, a tense, a plan."""
 _NUMERIC_MONTH_YEAR = re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d(?![\w/-])")
-_SEASON = re.compile(r"(?<!\w)(?:spring|summer|fall|autumn|winter)\s(?:of\s)?(?:19|20)\d\d(?!\w)", re.IGNORECASE)
+_SEASON = re.compile(
+    r"(?<!\w)(?:spring|summer|fall|autumn|winter|Q[1-4])\s?(?:of\s)?(?:19|20)\d\d(?!\w)", re.IGNORECASE
+)
 _HOLIDAY = re.compile(
     r"(?<!\w)(?:(?:fourth|4th)\sof\sjuly|holi|navratri|dussehra|onam|pongal|vesak|wesak|songkran|now?rou?z|purim|sukkot|shavuot|ashura|mawlid|"
     r"whitsun(?:tide)?|pentecost|corpus\schristi|candlemas|michaelmas|lammas|burns\snight|(?:st\.?\s)?(?:andrew|david|george|stephen)'?s\sday|"

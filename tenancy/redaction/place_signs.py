@@ -34,6 +34,10 @@ ADDRESS = re.compile(
     rf"west|[nsew]\b|[ns][ew]\b)\.?)?{UNIT}",
     re.IGNORECASE,
 )
+LIVES = re.compile(
+    r"(?<!\w)(?:liv(?:es|ed|ing)|resid(?:es|ed|ing)|addr(?:ess)?)\s?(?:is|at|on)?[:,]?\s$", re.IGNORECASE
+)
+"""After it a small number is a house's and no dose."""
 TITLED = re.compile(
     rf"(?<![\w./-])\d{{1,4}}[a-zA-Z]?,?\s(?:The\s|(?P<street>(?:[A-Z][\w']{{2,20}}\s){{1,3}}))(?:{TITLED_SUFFIX})(?!\w){UNIT}"
 )

@@ -36,7 +36,8 @@ def _streets(text: str) -> Iterator[Found]:
             sure = titled and match["short"][:1].isupper()
             named = all(not words.is_clinical(word) and not signs.STOP.match(word) for word in street)
             rare = titled and match["short"].lower() != "pt" and not any(map(words.is_ordinary, street))
-            if not sure and not (named and len(street) <= 3 and (rare or len(match["number"]) >= 3)):
+            likely = rare or len(match["number"]) >= 3 or signs.LIVES.search(text[: match.start()][-24:])
+            if not sure and not (named and len(street) <= 3 and likely):
                 continue
         yield match.start(), match.end(), T.ADDRESS
     for pattern in (signs.ROUTE, signs.BOX, signs.STREET_ABROAD, signs.UK_POST):

@@ -104,6 +104,9 @@ def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: Redactio
     ("text", "redacted"),
     [
         ("lives at 500 Mt. Vernon Dr.", "lives at [ADDRESS-1]."),
+        ("pt lives at 7 park ave with wife", "pt lives at [ADDRESS-1] with wife"),
+        ("12 st elevation leads, goes home on 2 l", "12 st elevation leads, goes home on 2 l"),
+        ("a1c was 9 in Q3 2023", "a1c was 9 in [DATE-1]"),
         ("M.O. declined, saw them 3rd wk of Nov", "[PERSON-1]. declined, saw them [DATE-1]"),
         ("mrn203344dob4/4/61dx dka", "[MRN-1] dka"),
         ("she's the wife of the bishop of Kilmore", "she's [ID-1]"),
