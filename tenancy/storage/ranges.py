@@ -1,9 +1,9 @@
 """Downloads a sealed object in ranges side by side, and opens it into a file while it arrives.
 
-Ranges are received side by side and opened in their order: a frame is opened into a buffer, and written from there, and
-hashed and looked at by another thread meanwhile, while it lies in the processor's cache. It is written only if it is
-authentic. All of it uses the same few buffers again and again: memory that is new costs several times what is done with
-it, and however large the object, no more of it is needed.
+Ranges are received side by side and opened in their order, by one thread: a frame is opened into a buffer, and hashed,
+looked at and written from there, while it lies in the processor's cache. It is written only if it is authentic. All of
+it uses the same few buffers again and again: memory that is new costs several times what is done with it, and however
+large the object, no more of it is needed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
@@ -28,8 +27,6 @@ RANGE_BYTES = 4 * 2**20
 them costs both. A request costs half a millisecond of processor time, and S3 gives more by several connections than by
 one.
 """
-FIRST_BYTES = HEADER_BYTES + SEALED_FRAME_BYTES
-"""Of the first range, a frame: only then it is known how many others there are, which come side by side."""
 AT_ONCE = 4
 """Ranges of one object that are received while another one is opened."""
 BUFFERS = AT_ONCE + 2
@@ -77,12 +74,12 @@ async def opened_in_ranges(
     """
     memory = buffers.take()
     try:
-        with path.open("xb") as file, ThreadPoolExecutor(1, "follower") as beside:
+        with path.open("xb") as file:
             async with aclosing(_received(objects, key, buffers)) as ranges:
                 sealed, size = await anext(ranges)
                 frames = Frames(await data_key(), key, bytes(sealed[:HEADER_BYTES]), size)
                 follower = begin(frames.opened_bytes)
-                opening = _Opening(frames, file, follower, memory, beside)
+                opening = _Opening(frames, file, follower, memory)
                 await _in_a_thread(opening.add, sealed[HEADER_BYTES:])
                 async for sealed, _ in ranges:
                     await _in_a_thread(opening.add, sealed)
@@ -101,19 +98,20 @@ async def _in_a_thread(call: Callable[..., None], *given: memoryview) -> None:
 async def _received(
     objects: ObjectStore, key: str, buffers: RangeBuffers
 ) -> AsyncGenerator[tuple[memoryview, int], None]:
-    """The object's ranges in their order, each until the next one is asked for, and the object's size."""
+    """The object's ranges in their order, each until the next one is asked for, and the object's size: how many there
+    are is not known before the first one is here.
+    """
 
-    async def read(start: int, end: int) -> tuple[memoryview, Range]:
+    async def read(start: int) -> tuple[memoryview, Range]:
         buffer = buffers.take()
-        return buffer, await objects.read_range(key, start, buffer[: end - start])
+        return buffer, await objects.read_range(key, start, buffer)
 
-    buffer, found = await read(0, FIRST_BYTES)
-    size = found.object_bytes
-    parts = pairwise([FIRST_BYTES, *range(RANGE_BYTES, size, RANGE_BYTES), size] if size > FIRST_BYTES else [])
+    buffer, found = await read(0)
+    starts = iter(range(RANGE_BYTES, found.object_bytes, RANGE_BYTES))
     coming: deque[asyncio.Task[tuple[memoryview, Range]]] = deque()
     try:
         while True:
-            coming.extend(asyncio.create_task(read(*part)) for part in islice(parts, AT_ONCE - len(coming)))
+            coming.extend(asyncio.create_task(read(start)) for start in islice(starts, AT_ONCE - len(coming)))
             yield buffer[: found.length], found.object_bytes
             buffers.give_back(buffer)
             if not coming:
@@ -126,14 +124,10 @@ async def _received(
 
 
 class _Opening:
-    """Opens frames that come in their order, cut anywhere. ``memory`` begins with what is opened. ``beside``: follows a
-    frame while it is written.
-    """
+    """Opens frames that come in their order, cut anywhere. ``memory`` begins with what is opened."""
 
-    def __init__(
-        self, frames: Frames, file: BinaryIO, follower: Follower, memory: memoryview, beside: ThreadPoolExecutor
-    ) -> None:
-        self._frames, self._file, self._follower, self._beside = frames, file, follower, beside
+    def __init__(self, frames: Frames, file: BinaryIO, follower: Follower, memory: memoryview) -> None:
+        self._frames, self._file, self._follower = frames, file, follower
         self._opened, self._cut = memory[:FRAME_BYTES], memory[FRAME_BYTES : FRAME_BYTES + SEALED_FRAME_BYTES]
         self._held = 0  # bytes in _cut, of a frame whose rest has not come
         self._number = 0  # of the next frame
@@ -160,6 +154,5 @@ class _Opening:
     def _open(self, frame: memoryview) -> None:
         opened = self._frames.open_into(self._number, frame, self._opened)
         self._number += 1
-        followed = self._beside.submit(self._follower.update, opened)
+        self._follower.update(opened)
         self._file.write(opened)
-        followed.result()
