@@ -9,6 +9,7 @@ import json
 import logging
 import random
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -401,6 +402,32 @@ async def test_more_connections_than_the_bound_are_closed_and_the_first_goes_on(
         second.close()
 
 
+async def test_a_batch_of_what_is_no_message_stops_nothing_else_and_has_an_end() -> None:
+    held, turns = listener(Bus()), 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    assert len(await held.answers(b"MSH\r" * 500)) == 500
+    beside.cancel()
+    assert turns >= 500
+    [said] = await held.answers(b"MSH\r" * 10_001)
+    assert said.endswith(b"MSA|AR||too-many-messages\r")
+
+
+def test_what_a_message_of_many_segments_costs_grows_with_its_length_and_not_with_its_square() -> None:
+    def seconds(segments: int) -> float:
+        body, began = mdm() + b"ADD||\r" * segments, time.process_time()
+        assert len(read_message(body).segments) == len(read_message(mdm()).segments)
+        return time.process_time() - began
+
+    assert min(seconds(32_000) for _ in range(3)) < 64 * min(seconds(2_000) for _ in range(3))
+
+
 ODD = (b"\\X4\\", b"\\", b"\r", b"|||", b"MSH|", b"^~\\&")
 
 
@@ -512,6 +539,7 @@ async def test_every_identifier_that_a_merge_retires_is_meant() -> None:
         (merge(at="20261301"), "no-time"),
         (merge(at="99991231235959-0500"), "no-time"),
         (merge(control=""), "no-control-id"),
+        (merge(retired="~".join(map(str, range(1001)))), "too-many-merged"),
     ],
 )
 async def test_a_merge_that_does_not_say_what_it_merges_is_refused(payload: bytes, reason: str) -> None:

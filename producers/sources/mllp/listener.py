@@ -24,6 +24,9 @@ from tenancy.service.telemetry import SCOPE, error_location
 
 logger = logging.getLogger(f"{SCOPE}.hl7")
 
+MOST_MESSAGES = 10_000
+"""Of a batch in one frame. A few bytes make a message, and an answer takes many more."""
+
 Take = Callable[[Message], Awaitable[None]]
 """Publishes what is made of a message. Raises NoCandidate, Refused and Transient."""
 
@@ -111,6 +114,8 @@ class Listener:
         """One answer for each message of a frame. Never raises but when it is cancelled."""
         try:
             messages = split_batch(payload)
+            if len(messages) > MOST_MESSAGES:
+                raise Unreadable("too-many-messages")
         except Unreadable as error:
             return [acknowledgement(None, "AR", error.code, self.clock())]
         return [await self._answer(message) for message in messages]
@@ -118,6 +123,7 @@ class Listener:
     async def _answer(self, payload: bytes) -> bytes:
         message: Message | None = None
         code, reason = "AA", ""
+        await asyncio.sleep(0)  # or a batch of what is read and refused would stop whatever else the process does
         try:
             message = read_message(payload)
             async with asyncio.timeout(self.limits.take_seconds):

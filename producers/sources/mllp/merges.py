@@ -15,6 +15,9 @@ from producers.sources.mllp.message import Message
 from producers.sources.source_key import SourceKey
 from schemas.bus.events import ConsentRevoked
 
+MOST_RETIRED = 1000
+"""Identifiers of one merge, which is of one patient into one: each becomes an event."""
+
 _TIME = re.compile(
     r"(?P<date>[0-9]{8})(?P<clock>[0-9]{2}(?:[0-9]{2}(?:[0-9]{2}(?:\.[0-9]{1,4})?)?)?)?(?P<zone>[+-][0-9]{4})?"
 )
@@ -29,6 +32,8 @@ def revocations(message: Message, key: SourceKey, tenant: str) -> list[ConsentRe
     retired = list(dict.fromkeys(_patients(message, "MRG", 1)))
     if not surviving or not retired:
         raise NoCandidate("no-merge")
+    if len(retired) > MOST_RETIRED:
+        raise NoCandidate("too-many-merged")
     if surviving & set(retired):
         raise NoCandidate("merged-into-itself")
     at = event_time(message)

@@ -7,7 +7,7 @@ Source: HL7 v2.5.1 chapter 2 (2.5 message construction, 2.7 escape sequences, 2.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 MOST_SEGMENTS = 10_000
@@ -138,23 +138,14 @@ def read_message(payload: bytes) -> Message:
         text = payload.decode(encoding)
     except UnicodeDecodeError:
         raise Unreadable("not-in-its-character-set") from None
-    segments = _whole(tuple(line.split(separator)) for line in text.split("\r") if line.strip())
+    lines = "\r".join(line for line in text.split("\r") if line.strip())
+    # An ADD segment goes on with the last field of the segment before, and has the fields behind it.
+    segments = tuple(tuple(line.split(separator)) for line in lines.replace(f"\rADD{separator}", "").split("\r"))
     if len(segments) > MOST_SEGMENTS:
         raise Unreadable("too-many-segments")
     if any(re.fullmatch(r"[A-Z][A-Z0-9]{2}", segment[0]) is None for segment in segments):
         raise Unreadable("bad-segment")
     return Message(segments, marks[0], marks[1], marks[2], marks[3], separator, encoding)
-
-
-def _whole(segments: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
-    """With what ADD segments go on with: the last field of the segment before, and the fields behind it."""
-    found: list[tuple[str, ...]] = []
-    for segment in segments:
-        if segment[0] == "ADD" and len(segment) > 1 and found:
-            *fields, last = found.pop()
-            segment = (*fields, last + segment[1], *segment[2:])
-        found.append(segment)
-    return tuple(found)
 
 
 def _may_separate(mark: str) -> bool:
