@@ -7,15 +7,16 @@ import io
 import json
 import logging
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from joserfc.jwk import OKPKey
 
-from producers.sources.fhir.candidates import Finder
+from producers.sources.fhir.candidates import MOST_PROVENANCES, Finder
 from producers.sources.fhir.importing import FhirFiles
-from producers.sources.fhir.mapping import FhirMapping, read_mapping
+from producers.sources.fhir.mapping import Expression, FhirMapping, ProvenanceMapping, read_mapping
 from producers.sources.fhir.resources import Resources, moment, relative, version_of
 from producers.sources.proposed import propose
 from producers.sources.source_key import SourceKey
@@ -70,6 +71,27 @@ async def test_curation_takes_the_demos_bundle_and_its_consents() -> None:
     ]
     assert sorted(len(messages) for messages in bodies) == [2, 4, 4, 4]
     assert [len(data.provenance_ids) for data in made.proposals].count(1) == 1
+
+
+def test_what_is_said_of_conversations_is_read_once_however_many_there_are() -> None:
+    looks, held = 0, Resources()
+
+    def find(resource: Mapping[str, Any], variables: dict[str, Any]) -> list[Any]:
+        nonlocal looks
+        looks += 1
+        return [one["reference"] for one in resource.get("target", ())]
+
+    for number in range(20):
+        held.add({**questionnaire(), "id": f"r{number}"})
+        target = [{"reference": f"QuestionnaireResponse/r{at}"} for at in {number, 0}]
+        held.add({"resourceType": "Provenance", "id": f"p{number}", "target": target})
+    provenance = ProvenanceMapping(target=Expression("target", find))
+    answers = MAPPING.questionnaire_response
+    mapping = FhirMapping.model_validate({"QuestionnaireResponse": answers, "Provenance": provenance})
+    finder = Finder(held, mapping, SourceKey(b"k" * 32), TENANT)
+    found = [finder.candidate(one) for one in held.of_type("QuestionnaireResponse")]
+    assert [len(one.provenance_ids) for one in found if one is not None] == [MOST_PROVENANCES, *[1] * 19]
+    assert looks == 20
 
 
 async def test_an_export_folder_its_manifest_and_a_bundle_are_the_same_events(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -177,15 +179,18 @@ class Finder:
         return self.key.opaque_id(of, self.tenant, self.resources.named(reference))
 
     def _provenances(self, names: set[str]) -> tuple[str, ...]:
-        if self.mapping.provenance is None:
-            return ()
-        target = self.mapping.provenance.target
-        found = sorted(
-            self._opaque("provenance", held.name)
-            for held in self.resources.of_type("Provenance")
-            if names & {self.resources.named(reference) for reference in texts(target, held.body)}
-        )
-        return tuple(found[:MOST_PROVENANCES])
+        found = {one for name in names for one in self._by_target.get(name, ())}
+        return tuple(sorted(found)[:MOST_PROVENANCES])
+
+    @cached_property
+    def _by_target(self) -> Mapping[str, list[str]]:
+        """The opaque ids of what is said of each resource, looked up for each of a long export's conversations."""
+        found: dict[str, list[str]] = defaultdict(list)
+        if self.mapping.provenance is not None:
+            for held in self.resources.of_type("Provenance"):
+                for reference in texts(self.mapping.provenance.target, held.body):
+                    found[self.resources.named(reference)].append(self._opaque("provenance", held.name))
+        return found
 
 
 def _natural_key(name: str) -> str:
