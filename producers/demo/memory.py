@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -43,9 +44,9 @@ class MemoryPeak:
         highest = 0.0
         while True:
             processes = tree(os.getpid())
-            if (resident := resident_bytes(processes)) >= highest * GROWTH:
+            if (resident := total(processes, resident_bytes)) >= highest * GROWTH:
                 highest = resident
-                self.bytes = max(self.bytes, proportional_bytes(processes))
+                self.bytes = max(self.bytes, total(processes, proportional_bytes))
             if self._over.wait(PAUSE_SECONDS):
                 return
 
@@ -58,19 +59,20 @@ def tree(root: int) -> list[psutil.Process]:
     return []
 
 
-def resident_bytes(processes: list[psutil.Process]) -> int:
-    """Sum of what each maps; a page that several map counts for each."""
-    total = 0
+def total(processes: list[psutil.Process], measure: Callable[[psutil.Process], int]) -> int:
+    """Sum of what ``measure`` says of each, in bytes; of one that has ended meanwhile nothing."""
+    found = 0
     for process in processes:
-        with suppress(psutil.Error):  # it has ended meanwhile
-            total += process.memory_info().rss
-    return total
+        with suppress(psutil.Error):
+            found += measure(process)
+    return found
 
 
-def proportional_bytes(processes: list[psutil.Process]) -> int:
-    """Sum of the proportional set sizes: a page that n processes map counts a n-th for each."""
-    total = 0
-    for process in processes:
-        with suppress(psutil.Error):  # it has ended meanwhile
-            total += process.memory_full_info().pss
-    return total
+def resident_bytes(process: psutil.Process) -> int:
+    """What it maps; a page that several map counts for each."""
+    return int(process.memory_info().rss)
+
+
+def proportional_bytes(process: psutil.Process) -> int:
+    """Its proportional set size: a page that n processes map counts a n-th for each."""
+    return int(process.memory_full_info().pss)
