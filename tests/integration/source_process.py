@@ -27,7 +27,7 @@ from schemas.bus.content import ExampleContent
 from schemas.bus.events import CURATION
 from tenancy.storage.keys import TenantKeys
 from tenancy.tenant_id import TenantId
-from tests.fixtures.otlp_sink import OtlpSink
+from tests.fixtures.otlp_sink import OtlpSink, otlp_sink
 
 BOUND_SECONDS = 120
 TENANT = "t1"
@@ -125,3 +125,10 @@ class SourceProcess:
             return httpx.get(url, timeout=5, trust_env=False).status_code == 200
         except httpx.HTTPError:
             return False
+
+
+@contextmanager
+def beside_a_bus(module: str, home: Path) -> Iterator[SourceProcess]:
+    """The source of ``module``, not started yet, and in ``home`` what it needs: a bus and a sink of what it exports."""
+    with bus_in(home) as bootstrap_servers, otlp_sink() as telemetry:
+        yield SourceProcess(module, home, bootstrap_servers, telemetry)

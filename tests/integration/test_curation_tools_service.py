@@ -23,22 +23,15 @@ from deploy.local.ports import LOOPBACK
 from producers.sources.curation_tools.http_client import ToolClient
 from producers.sources.curation_tools.routes import PATH
 from tests.fixtures.hospital import SYSTEMS, argilla, leaked
-from tests.fixtures.otlp_sink import OtlpSink, otlp_sink
-from tests.integration.source_process import BOUND_SECONDS, SourceProcess, bus_in
+from tests.integration.source_process import BOUND_SECONDS, SourceProcess, beside_a_bus
 
 TOKEN = "token-of-the-tool"
 
 
 @pytest.fixture
-def telemetry() -> Iterator[OtlpSink]:
-    with otlp_sink() as sink:
-        yield sink
-
-
-@pytest.fixture
-def bus(tmp_path: Path) -> Iterator[str]:
-    with bus_in(tmp_path) as bootstrap_servers:
-        yield bootstrap_servers
+def source(tmp_path: Path) -> Iterator[SourceProcess]:
+    with beside_a_bus("producers.sources.curation_tools.app", tmp_path) as made:
+        yield made
 
 
 @contextmanager
@@ -77,12 +70,11 @@ def webhook(secret: str, record: Any) -> tuple[bytes, dict[str, str]]:
 
 
 async def test_what_the_process_read_is_on_the_bus_and_says_nothing_of_the_patient(
-    bus: str, tmp_path: Path, telemetry: OtlpSink
+    source: SourceProcess, tmp_path: Path
 ) -> None:
     [system] = [system for system in SYSTEMS if "Argilla" in system.sources]
     _, answers = argilla(ToolClient(httpx.AsyncClient()), replace(system.patient, at_once=True))
     [record] = [said for said in answers.values() if "id" in said]
-    source = SourceProcess("producers.sources.curation_tools.app", tmp_path, bus, telemetry)
     secret = source.secret("webhook")
     (tmp_path / "token").write_text(TOKEN)
     with served(answers) as url:

@@ -15,22 +15,15 @@ import pytest
 
 from deploy.local.ports import LOOPBACK
 from tests.fixtures.hospital import FHIR, beside, focused, leaked, questionnaire, threads, transcript
-from tests.fixtures.otlp_sink import OtlpSink, otlp_sink
-from tests.integration.source_process import BOUND_SECONDS, SourceProcess, bus_in
+from tests.integration.source_process import BOUND_SECONDS, SourceProcess, beside_a_bus
 from tests.unit.fhir_parts import Json
 from tests.unit.fhir_server_parts import notification
 
 
 @pytest.fixture
-def telemetry() -> Iterator[OtlpSink]:
-    with otlp_sink() as sink:
-        yield sink
-
-
-@pytest.fixture
-def bus(tmp_path: Path) -> Iterator[str]:
-    with bus_in(tmp_path) as bootstrap_servers:
-        yield bootstrap_servers
+def source(tmp_path: Path) -> Iterator[SourceProcess]:
+    with beside_a_bus("producers.sources.fhir.app", tmp_path) as made:
+        yield made
 
 
 @contextmanager
@@ -61,9 +54,8 @@ def served(resources: dict[str, Json]) -> Iterator[str]:
 
 
 async def test_what_the_process_accepted_is_on_the_bus_and_says_nothing_of_the_patient(
-    bus: str, tmp_path: Path, telemetry: OtlpSink
+    source: SourceProcess, tmp_path: Path
 ) -> None:
-    source = SourceProcess("producers.sources.fhir.app", tmp_path, bus, telemetry)
     secret = source.secret("token")
     held: dict[str, Json] = {}
     focus: list[str] = []

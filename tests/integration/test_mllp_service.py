@@ -14,8 +14,7 @@ import pytest
 from deploy.local.ports import LOOPBACK
 from producers.sources.mllp.framing import END, framed
 from tests.fixtures.hospital import HL7, documents, leaked, results
-from tests.fixtures.otlp_sink import OtlpSink, otlp_sink
-from tests.integration.source_process import BOUND_SECONDS, SourceProcess, bus_in
+from tests.integration.source_process import BOUND_SECONDS, SourceProcess, beside_a_bus
 
 SENDERS, MESSAGES = 4, 30
 IN_HAND = 5
@@ -23,15 +22,9 @@ IN_HAND = 5
 
 
 @pytest.fixture
-def telemetry() -> Iterator[OtlpSink]:
-    with otlp_sink() as sink:
-        yield sink
-
-
-@pytest.fixture
-def bus(tmp_path: Path) -> Iterator[str]:
-    with bus_in(tmp_path) as bootstrap_servers:
-        yield bootstrap_servers
+def source(tmp_path: Path) -> Iterator[SourceProcess]:
+    with beside_a_bus("producers.sources.mllp.app", tmp_path) as made:
+        yield made
 
 
 TEXTS = [*documents(HL7[0].patient), *results(HL7[1].patient)]
@@ -73,9 +66,8 @@ class Sender:
 
 
 async def test_what_a_stopped_and_a_killed_process_had_not_answered_comes_again_and_nothing_is_lost(
-    bus: str, tmp_path: Path, telemetry: OtlpSink
+    source: SourceProcess,
 ) -> None:
-    source = SourceProcess("producers.sources.mllp.app", tmp_path, bus, telemetry)
     senders = [Sender(source.port, [f"{s}-{n}" for n in range(MESSAGES)]) for s in range(SENDERS)]
 
     async def accepted(count: int) -> None:
