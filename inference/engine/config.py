@@ -14,8 +14,6 @@ import psutil
 from schemas.models.adapter_files import linear_shapes
 from tenancy.platform.compute_threads import THREADS
 
-_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vllm/config/lora.py: MaxLoRARanks
-
 # Read by vLLM from the environment only, most of them once, at import.
 _ENVIRONMENT = {
     # Worker processes are spawned: forking a process that has threads and sockets deadlocks.
@@ -43,7 +41,8 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """How one replica's engine is built. A value: nothing here is read from the environment.
+    """How one replica's engine is built. A value: nothing here is read from the environment. ``InferenceSettings`` says
+    within which bounds each number is.
 
     ``base_model`` is a local directory. ``max_loras`` adapters can be in one batch, each slot preallocated at
     ``max_lora_rank``; ``max_cpu_loras`` adapters can be loaded. ``kv_cache_gib`` is the key-value cache's size in GiB
@@ -76,14 +75,8 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if not self.base_model.is_dir():
             raise ValueError(f"base_model {self.base_model} is not a directory; download the model first")
-        if self.max_lora_rank not in _RANKS:
-            raise ValueError(f"max_lora_rank must be one of {', '.join(map(str, _RANKS))}")
-        if not 1 <= self.max_loras <= self.max_cpu_loras:
-            raise ValueError("max_loras must be at least 1 and at most max_cpu_loras, or vLLM refuses to start")
-        if self.kv_cache_gib is not None and self.kv_cache_gib <= 0:
-            raise ValueError("kv_cache_gib must be positive; leave it out for vLLM's own choice on a GPU")
-        if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
-            raise ValueError("gpu_memory_utilization must be a share of the GPU's memory: above 0 and at most 1")
+        if self.max_loras > self.max_cpu_loras:
+            raise ValueError("max_loras must be at most max_cpu_loras, or vLLM refuses to start")
 
 
 def prepare_environment(config: EngineConfig) -> None:

@@ -93,4 +93,4 @@ def test_a_replica_that_cannot_start_ends_with_status_1_and_says_why_in_one_line
     lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
     assert len(lines) == 1
     assert '"start failed"' in lines[0]
-    assert "max_loras must be at least 1 and at most max_cpu_loras" in lines[0]
+    assert "max_loras must be at most max_cpu_loras" in lines[0]

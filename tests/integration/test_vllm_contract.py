@@ -407,8 +407,6 @@ def test_the_share_of_a_gpus_memory_is_vllms_own_or_ours(config: EngineConfig) -
 
     assert share(None) == AsyncEngineArgs.gpu_memory_utilization == 0.92, "docs/settings.md says so"
     assert share(0.5) == 0.5
-    with pytest.raises(ValueError, match="a share of the GPU's memory"):
-        replace(config, gpu_memory_utilization=92)
 
 
 def test_the_environment_that_is_set_is_the_one_that_vllm_reads() -> None:
