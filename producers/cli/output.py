@@ -123,7 +123,7 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.1f}"
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

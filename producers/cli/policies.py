@@ -13,7 +13,7 @@ from typer.main import get_command
 from producers.cli.options import JsonOption, NewTenantArgument, TenantArgument
 from producers.cli.output import print_done, print_facts, print_json
 from producers.cli.platform import command, read
-from producers.cli.policy_options import policy_options
+from producers.cli.policy_options import policy_facts, policy_options
 from producers.commands.onboarding import Onboarded, onboard
 from producers.commands.policies import PolicyView, policy_of, require_database, set_policy
 from producers.settings import OperatorSettings
@@ -109,8 +109,7 @@ def set_(
 def _print(view: PolicyView, *, json: bool) -> None:
     if json:
         return print_json(view)
-    fields = view.policy.model_dump(exclude={"hyperparameters"}) | view.policy.hyperparameters.model_dump()
-    return print_facts({"tenant": view.tenant, "version": view.version} | fields)
+    return print_facts({"tenant": view.tenant, "version": view.version} | policy_facts(view.policy))
 
 
 def made_commands() -> dict[str, Any]:

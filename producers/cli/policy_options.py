@@ -43,6 +43,12 @@ def policy_options(command: Callable[..., None], *, show_defaults: bool) -> Call
     return with_options
 
 
+def policy_facts(policy: TenantPolicy) -> dict[str, object]:
+    """All fields by name, for people to read. Fractions are as they were given: what is shown can be given again."""
+    fields = policy.model_dump(exclude={"hyperparameters"}) | policy.hyperparameters.model_dump()
+    return {name: str(value) if isinstance(value, float) else value for name, value in fields.items()}
+
+
 def _option(name: str, field: FieldInfo, *, show_default: bool) -> inspect.Parameter:
     kind: Any = _kind(field.annotation)
     flag = name.replace("_", "-")
@@ -51,7 +57,7 @@ def _option(name: str, field: FieldInfo, *, show_default: bool) -> inspect.Param
         min=_bound(field, "ge"),
         max=_bound(field, "le"),
         help=_sentence(field.description or ""),
-        show_default=_shown(field.default) if show_default else False,
+        show_default=_shown(field.default) if show_default and field.default is not None else False,
     )
     annotated = Annotated[kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotated)

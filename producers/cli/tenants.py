@@ -58,17 +58,17 @@ def list_(context: typer.Context, json: JsonOption = False) -> None:
 @app.command()
 def show(context: typer.Context, tenant: TenantArgument, json: JsonOption = False) -> None:
     """One tenant: status, adapter, number of examples, policy."""
+    from producers.cli.policy_options import policy_facts
     from producers.queries import tenants
 
     view = read(context, lambda tenancy, _: tenants.tenant(tenancy, tenant))
     if json:
         return print_json(view)
-    policy = view.policy.model_dump(exclude={"hyperparameters"}) | view.policy.hyperparameters.model_dump()
     facts = view.model_dump(exclude={"policy"}) | {
         "holds": tuple(f"{h.hold_id} ({h.reason_code}, {'released' if h.released_at else 'open'})" for h in view.holds),
         "public_key": view.public_key and dumps(view.public_key),
     }
-    return print_facts(facts | {f"policy.{name}": value for name, value in policy.items()})
+    return print_facts(facts | {f"policy.{name}": value for name, value in policy_facts(view.policy).items()})
 
 
 @app.command()

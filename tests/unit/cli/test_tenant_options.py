@@ -81,6 +81,18 @@ def test_each_field_can_be_set_and_is_shown(sano: Sano, name: str) -> None:
     assert shape(sano("tenant", "policy", "set", "t1", *words, "--json", **DATABASE))["changed"] is False
 
 
+@pytest.mark.parametrize("words", [("policy", "show"), ("show",)], ids=["policy show", "show"])
+def test_a_fraction_is_shown_as_it_was_given(sano: Sano, words: tuple[str, ...]) -> None:
+    sano("tenant", "policy", "set", "t1", "--learning-rate", "0.00023", "--monthly-budget", "1234.56")
+    shown = dict(line.split(":", 1) for line in sano("tenant", *words, "t1").output.splitlines())
+    found = {name.removeprefix("policy."): value.strip() for name, value in shown.items()}
+    assert (found["learning_rate"], found["monthly_budget"], found["canary_slower"]) == ("0.00023", "1234.56", "1.25")
+
+
+def test_a_field_without_a_default_names_none(sano: Sano) -> None:
+    assert "None" not in sano("tenant", "create", "--help").output
+
+
 @pytest.mark.parametrize("words", [("create", "t2"), ("policy", "set", "t1")], ids=["create", "set"])
 def test_an_index_in_a_database_is_refused_where_the_installation_has_none(sano: Sano, words: tuple[str, ...]) -> None:
     given = ("tenant", *words, "--knowledge-index", "postgres")
