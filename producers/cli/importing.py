@@ -29,7 +29,8 @@ T = TypeVar("T")
 
 RawOption = Annotated[bool, typer.Option("--raw", help="Redact the file and propose it for review.")]
 JwkOption = Annotated[
-    Path | None, typer.Option("--jwk", help="The tenant's public key; the bucket is not needed then.")
+    Path | None,
+    typer.Option("--jwk", help="With --raw, --fhir and --hl7: the tenant's public key; the bucket is not needed then."),
 ]
 FhirOption = Annotated[
     bool, typer.Option("--fhir", help="Redact Bundles, NDJSON or a $export folder and propose what they hold.")
@@ -37,8 +38,12 @@ FhirOption = Annotated[
 Hl7Option = Annotated[
     bool, typer.Option("--hl7", help="Redact batch files of HL7 v2 messages and propose what they hold.")
 ]
-QuestionCodeOption = Annotated[str, typer.Option("--question-code", help="With --hl7: OBX-3 of a question.")]
-AnswerCodeOption = Annotated[str, typer.Option("--answer-code", help="With --hl7: OBX-3 of an answer.")]
+QuestionCodeOption = Annotated[
+    str | None, typer.Option("--question-code", help="With --hl7: OBX-3 of a question; QUESTION if absent.")
+]
+AnswerCodeOption = Annotated[
+    str | None, typer.Option("--answer-code", help="With --hl7: OBX-3 of an answer; ANSWER if absent.")
+]
 MappingOption = Annotated[
     Path | None, typer.Option("--mapping", help="With --fhir: which element is what, a YAML file.")
 ]
@@ -56,8 +61,8 @@ def import_(
     fhir: FhirOption = False,
     mapping: MappingOption = None,
     hl7: Hl7Option = False,
-    question_code: QuestionCodeOption = "QUESTION",
-    answer_code: AnswerCodeOption = "ANSWER",
+    question_code: QuestionCodeOption = None,
+    answer_code: AnswerCodeOption = None,
     jwk: JwkOption = None,
     wait: WaitOption = False,
     timeout: TimeoutOption = 600.0,
@@ -72,12 +77,20 @@ def import_(
     """
     if raw + fhir + hl7 > 1:
         raise typer.BadParameter("give one of --raw, --fhir and --hl7", param_hint="--raw")
-    if mapping is not None and not fhir:
-        raise typer.BadParameter("it goes with --fhir", param_hint="--mapping")
+    proposes = raw or fhir or hl7
+    for option, is_idle, remedy in (
+        ("--mapping", mapping is not None and not fhir, "it goes with --fhir"),
+        ("--question-code", question_code is not None and not hl7, "it goes with --hl7"),
+        ("--answer-code", answer_code is not None and not hl7, "it goes with --hl7"),
+        ("--jwk", jwk is not None and not proposes, "it goes with --raw, --fhir and --hl7"),
+        ("--wait", wait and proposes, "it goes with approvals; what is proposed waits for reviewers"),
+    ):
+        if is_idle:
+            raise typer.BadParameter(remedy, param_hint=option)
     if fhir:
         return _propose_fhir(context, files, tenant, mapping, jwk, json)
     if hl7:
-        return _propose_hl7(context, files, tenant, (question_code, answer_code), jwk, json)
+        return _propose_hl7(context, files, tenant, (question_code or "QUESTION", answer_code or "ANSWER"), jwk, json)
     if len(files) != 1:
         raise typer.BadParameter("give one file; only --fhir and --hl7 take several", param_hint="FILES")
     [file] = files

@@ -17,7 +17,7 @@ from producers.cli.platform import Platform
 from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleProposed
 from tenancy.bus import RecordingPublisher
 from tests.fixtures.gates import GATE
-from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, shape
+from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, shape
 from tests.unit.fhir_parts import DEMO, questionnaire, written
 from tests.unit.operator_parts import Parts
 
@@ -99,6 +99,20 @@ def test_a_batch_file_of_hl7_is_proposed_with_the_codes_that_are_given(
     assert event.data.source == "hl7"
 
 
-def test_options_that_do_not_go_together_are_refused(sano: Sano, tmp_path: Path) -> None:
-    for wrong in (["--raw", "--fhir"], ["--hl7", "--fhir"], ["--mapping", "x"], ["--raw", "--mapping", "x"], ["again"]):
-        assert sano("import", "file", *wrong, "--tenant", TENANT).exit_code == 2
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--raw --fhir",
+        "--hl7 --fhir",
+        "--mapping x",
+        "--raw --mapping x",
+        "another",
+        "--raw --question-code ASK",
+        "--fhir --answer-code TELL",
+        "--jwk x",
+        "--raw --wait",
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(sano: Sano, tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "file").write_text("")
+    error_line(sano("import", "file", *wrong.split(), "--tenant", TENANT), 2)
