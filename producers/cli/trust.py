@@ -104,11 +104,9 @@ def register(
     context: typer.Context,
     publisher: Annotated[str, typer.Argument(help="A name for the publisher.")],
     key: Annotated[Path, typer.Option("--key", help="Its public key, PEM.")],
+    event_type: Annotated[list[str], typer.Option("--type", help="It publishes this type; may be repeated.")],
     tenant: Annotated[
         list[str] | None, typer.Option("--tenant", help="It speaks for this tenant; may be repeated. All if absent.")
-    ] = None,
-    event_type: Annotated[
-        list[str] | None, typer.Option("--type", help="It publishes this type; may be repeated.")
     ] = None,
 ) -> None:
     """Let a publisher from outside sign its events."""
@@ -119,9 +117,8 @@ def register(
     from tenancy.errors import Refused
     from tenancy.evidence.given_keys import read_public_key
 
-    unknown = sorted(set(event_type or ()).difference(EVENT_TYPES))
-    if unknown or not event_type:
-        raise typer.BadParameter(f"{', '.join(unknown) or 'nothing'} is no event type", param_hint="--type")
+    if unknown := sorted(set(event_type).difference(EVENT_TYPES)):
+        raise typer.BadParameter(f"{', '.join(unknown)} is no event type", param_hint="--type")
     try:
         speaks_for = SpeaksFor(
             publisher=publisher, tenants=tuple(tenant) if tenant else None, event_types=tuple(event_type)
@@ -129,7 +126,7 @@ def register(
     except ValidationError:
         raise Refused("bad-publisher", "refused: this is no name of a publisher, or of a tenant") from None
     made = _desk(context).register(read_public_key(key, "--key"), speaks_for)
-    typer.echo(f"the trust file has the key {short(made.key_id)} of {publisher}")
+    typer.echo(f"the trust file has the key {made.key_id} of {publisher}")
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from joserfc.jwk import OKPKey
 from pydantic import Field
 
 from producers.queries.history import all_digests, all_run_ids
@@ -35,6 +36,7 @@ class TenantView(Contract):
     purge_id: PurgeId | None
     holds: tuple[LegalHold, ...] = ()
     public_key: dict[str, str] | None = Field(default=None, description="JWK to encrypt inline content to")
+    public_key_thumbprint: str | None = Field(default=None, description="RFC 7638: what publishers compare it with")
 
 
 async def pages(tenancy: Tenancy) -> AsyncIterator[list[TenantView]]:
@@ -55,8 +57,9 @@ async def tenant(tenancy: Tenancy, tenant_id: TenantId) -> TenantView:
     try:
         public_key = await tenancy.keys.public_key(tenant_id)
     except KeyDestroyed:
-        public_key = None
-    return view.evolve(**counts, public_key=public_key)
+        return view.evolve(**counts)
+    thumbprint = OKPKey.import_key(dict(public_key)).thumbprint()
+    return view.evolve(**counts, public_key=public_key, public_key_thumbprint=thumbprint)
 
 
 def _tenant_view(state: TenantState) -> TenantView:
