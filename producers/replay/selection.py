@@ -45,8 +45,8 @@ class Selection(Contract):
         unknown = [topic for topic in self.topics if topic not in REPLAYABLE]
         if unknown:
             raise ValueError(f"a replay can be of {', '.join(REPLAYABLE)}")
-        if any(name not in EVENT_TYPES for name in self.types):
-            raise ValueError("one of the types is none of the contract's")
+        if strange := sorted(name for name in self.types if name not in EVENT_TYPES):
+            raise ValueError(f"{', '.join(strange)} is no event type")
         if (self.reasons or self.consumers) and not self.dead_letters:
             raise ValueError("reasons and consumers are criteria of dead letters")
         if self.since and self.until and self.since >= self.until:
