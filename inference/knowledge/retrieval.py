@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -25,6 +25,7 @@ from tenancy.errors import ObjectNotFound, Refused, Transient
 from tenancy.knowledge.database.settings import no_database
 from tenancy.knowledge.frame import framed, question_at
 from tenancy.knowledge.search import Found, Question
+from tenancy.platform.concurrency import OneOfEach
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
@@ -86,6 +87,9 @@ class Retrieval:
     """Retrieves for verified tenants. ``frame_characters``: of passages in one prompt. ``database``: searches for
     tenants whose policy keeps their index there; None where the installation has none. ``on_searched`` is told of each
     question, and of its tokens.
+
+    A tenant has one question at a time at the embedder, which computes in the order of asking: its others wait here,
+    and another tenant's does not wait for them.
     """
 
     tenancy: Tenancy
@@ -94,6 +98,7 @@ class Retrieval:
     frame_characters: int
     database: PassageSearch | None = None
     on_searched: OnSearched = lambda tenant, tokens: None
+    _one: OneOfEach = field(default_factory=OneOfEach)
 
     async def applied(
         self, tenant: TenantId, policy: TenantPolicy, knowledge: KnowledgeState | None, body: Mapping[str, Any]
@@ -138,7 +143,8 @@ class Retrieval:
             embedder = await self.embedder()
             if embedder is None:
                 raise retrieval_unavailable()
-            embedded = await _embedded(query, embedder)
+            async with self._one.of(tenant):
+                embedded = await _embedded(query, embedder)
             self.on_searched(tenant, embedded.tokens)
             at = wanted.effective_at or self.tenancy.clock()
             ids = None if wanted.document_ids is None else frozenset(wanted.document_ids)

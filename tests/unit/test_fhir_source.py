@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from joserfc.jwk import ECKey, OKPKey
 
 from producers.operations.trust_admin import ensure_keys
 from producers.sources.fhir import app as fhir_app
+from producers.sources.fhir import receiving
 from producers.sources.fhir.app import FhirSource
 from producers.sources.fhir.positions import Positions
+from producers.sources.fhir.resources import Resource, validated
 from producers.sources.fhir.server import FhirServer
 from producers.sources.fhir.settings import FhirSettings
 from producers.sources.fhir.smart import NotAuthorized, read_client_key
@@ -195,6 +198,19 @@ async def test_a_deny_that_is_not_valid_and_one_beside_which_only_a_permit_was_s
             assert reasons(answer) == (["bad-resource"] if "sent" in deny else ["taken"])
             assert "consent.revoked" in source.types()
             assert "consent.granted" not in source.types()
+
+
+async def test_what_a_notification_holds_is_validated_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = dict[str, bool]()
+
+    def noted(resource: Json, types: frozenset[str]) -> Resource | None:
+        where[resource["id"]] = threading.current_thread() is threading.main_thread()
+        return validated(resource, types)
+
+    monkeypatch.setattr(receiving, "validated", noted)
+    answer = await Source(ehr(events=ANSWER)).send(notification(ANSWER, *thread()))
+    assert reasons(answer) == ["taken"]
+    assert (where["q1"], where["a1"]) == (False, False)
 
 
 async def test_who_may_not_search_consents_is_held_up_and_who_may_not_search_provenances_is_not() -> None:

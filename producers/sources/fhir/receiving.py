@@ -94,7 +94,7 @@ class Receiver:
         if not names:
             return []
         look = _Look(self.server, self.mapping)
-        look.add_entries(notification.entries)
+        await asyncio.to_thread(look.add_entries, notification.entries)  # megabytes of them take seconds
         names += [held.name for held in look.resources.of_type("Consent") if held.name not in names]
         found = [held for name in names if (held := await look.of(name)) is not None]
         finder = Finder(look.resources, self.mapping, self.proposer.key, self.proposer.tenant)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import DocumentUpserted
 from schemas.objects.knowledge import SegmentEntry
 from schemas.objects.state import KnowledgeState, TenantState
+from tenancy.embedding.port import Embedded
 from tenancy.errors import Transient
 from tenancy.knowledge.frame import BEGIN, END, INTRODUCTION
 from tenancy.knowledge.published import read_segment
@@ -102,6 +104,35 @@ async def test_nothing_is_retrieved_unless_the_request_or_the_policy_says_so(tol
     answer = await told.ask(retrieval={"top_k": 0})
     assert answer["retrieval"] == {"supported": False, "citations": []}
     assert told.prompt() == "Which dose of apixaban?"
+
+
+async def test_a_tenants_questions_wait_for_each_other_at_the_embedder_and_another_tenants_does_not(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tenant in (TENANT, OTHER):
+        await told.say("d1", 1, "Apixaban dose is 5 mg.", tenant=tenant)
+    embed, asked, release = told.bench.embedder.embed, list[str](), asyncio.Event()
+
+    async def slow(texts: Sequence[str]) -> Embedded:
+        asked.append(texts[0])
+        await release.wait()
+        return await embed(texts)
+
+    monkeypatch.setattr(told.bench.embedder, "embed", slow)
+
+    def question(text: str, tenant: TenantId = TENANT) -> asyncio.Task[dict[str, Any]]:
+        messages = [{"role": "user", "content": text}]
+        return asyncio.create_task(told.ask(tenant, messages=messages, retrieval={}))
+
+    many = [question("apixaban dose") for _ in range(4)]
+    while not asked:
+        await asyncio.sleep(0)
+    other = question("dose of apixaban", OTHER)
+    while len(asked) < 2:
+        await asyncio.sleep(0)
+    assert asked == ["apixaban dose", "dose of apixaban"]
+    release.set()
+    assert all(map(cited, await asyncio.gather(other, *many)))
 
 
 async def test_each_question_to_the_documents_is_metered_and_no_other(told: Told) -> None:
