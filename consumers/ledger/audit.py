@@ -74,6 +74,9 @@ ENTERED_OUTCOMES = {
 }
 """Outcomes that say what the handled event's own entry does not."""
 
+DOCUMENTS = (events.DocumentUpserted.type, events.DocumentRemoved.type)
+"""Types of which a refusal is found by the event: the review page shows a document without reading the whole log."""
+
 
 async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
     """Enter the event, once, as what it is: what is so, what is contradicted, or what nothing can confirm any more.
@@ -212,6 +215,8 @@ async def on_outcome_recorded(event: Event[OutcomeRecorded], ports: LedgerPorts)
         recorded_while=state.status,
     )
     appended = await tenancy.audit.append(tenant, record)
+    if data.event_type in DOCUMENTS:
+        await tenancy.audit.note_refusal(tenant, data.event_id, appended.entry)
     await _sign_if_due(tenant, appended, ports)
     return Outcome.EFFECT if appended.is_new else Outcome.NOOP_DUPLICATE
 

@@ -21,7 +21,7 @@ from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.bus.envelope import event_id
 from schemas.bus.events import DocumentRemoved, DocumentUpserted
-from schemas.evidence.audit import AuditEntry
+from schemas.evidence.audit import REFUSED, AuditEntry
 from schemas.objects.knowledge import DocumentEntry, KnowledgeSet, SegmentEntry
 from schemas.objects.state import KnowledgeState
 from tenancy.audit.pseudonyms import Pseudonyms
@@ -40,6 +40,8 @@ _Told = tuple[int, bool]
 """A version and whether it was removed: of one version the removal is the later word."""
 LATEST_VERSIONS = 20
 """Numbers up to the highest known one that are looked up in the audit log, where it is not read whole."""
+NEXT_VERSIONS = 5
+"""Numbers after it that are looked up too: a version that was refused, or came inline and is pending, has no text."""
 
 
 class HeldVersion(Contract):
@@ -156,16 +158,21 @@ async def document_lineage(tenancy: Tenancy, tenant: TenantId, document_id: str)
 
 async def latest_of_document(tenancy: Tenancy, tenant: TenantId, document_id: str) -> DocumentLineage:
     """As :func:`document_lineage`, of the segment that the set names for the document and of the latest
-    :data:`LATEST_VERSIONS` numbers of versions: it costs the same however long the log and large the index. It is not
-    looked for whether an event was refused.
+    :data:`LATEST_VERSIONS` numbers of versions and the :data:`NEXT_VERSIONS` after them: it costs the same however long
+    the log and large the index.
     """
     known = await _known(tenancy, tenant, document_id)
     named = [one for one in known.held.segments if known.entry and one.digest == known.entry.segment]
     highest = max([*known.texts, *([known.entry.version] if known.entry else [])], default=0)
-    numbers = range(max(1, highest - LATEST_VERSIONS + 1), highest + 1)
+    numbers = range(max(1, highest - LATEST_VERSIONS + 1), highest + NEXT_VERSIONS + 1)
     occurrences = [_event_id(said, tenant, document_id, number) for number in numbers for said in _SAID]
     found = await gathered(tenancy.audit.entered(tenant, occurrence) for occurrence in occurrences)
-    return await _lineage(known, named, [entry for entry in found if entry is not None])
+    refusals = await gathered(
+        tenancy.audit.refusal(tenant, occurrence)
+        for occurrence, entry in zip(occurrences, found, strict=True)
+        if entry is not None
+    )
+    return await _lineage(known, named, [entry for entry in (*found, *refusals) if entry is not None])
 
 
 @dataclass(frozen=True)
@@ -233,7 +240,7 @@ def _said(
 ) -> tuple[SaidVersion, ...]:
     """What the log has of the document, in its order."""
     pseudonym = pseudonyms.of("document", document_id)
-    refused = {entry.facts.get("about") for entry in entries if entry.kind.startswith("event.")}
+    refused = {entry.facts.get("about") for entry in entries if entry.kind in REFUSED}
     told = []
     for entry in entries:
         event_type = str(entry.facts.get("event_type") or f"sano.{entry.kind}")

@@ -34,6 +34,8 @@ CONTRADICTED = "event.contradicted"
 UNCONFIRMED = "event.unconfirmed"
 """The kind of an entry about an event that can no longer be confirmed: the evidence was purged."""
 DOUBTED = (CONTRADICTED, UNCONFIRMED)
+REFUSED = ("event.refused", "event.dead_lettered")
+"""Kinds of entries about an event that its consumer did not act on."""
 
 UNLINKABLE = "unlinkable"
 """Stands where a pseudonym would, once the key to compute it is gone."""

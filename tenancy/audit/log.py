@@ -208,6 +208,17 @@ class AuditLog:
         there = None if claim is None else await self._read(tenant, claim.position)
         return there.tagged(claim.tag) if claim and there else None
 
+    async def note_refusal(self, tenant: TenantId, event_id: str, entry: AuditEntry) -> None:
+        """Have :meth:`refusal` find what :meth:`append` entered of an event. What was noted first stays."""
+        claim = AuditClaim(tag=entry.tag, position=entry.seq)
+        key = object_keys.audit_claim(tenant, _refusal(event_id))
+        with suppress(PreconditionFailed):
+            await self.objects.put(key, claim.model_dump_json().encode(), if_absent=True)
+
+    async def refusal(self, tenant: TenantId, event_id: str) -> AuditEntry | None:
+        """The entry that says that an event was refused; None where none is noted. Raises :class:`AuditBroken`."""
+        return await self.entered(tenant, _refusal(event_id))
+
     async def forget_claims(self, tenant: TenantId) -> None:
         """Erase which event each entry was. An event that is delivered after that would be entered again."""
         await erase_prefix(self.objects, object_keys.audit_claims_prefix(tenant))
@@ -328,6 +339,11 @@ class AuditLog:
             head, etag, _ = await record.swap(change, base=(head, etag))
             return head, etag
         return await self.hint(tenant)
+
+
+def _refusal(event_id: str) -> str:
+    """The occurrence under which an event's refusal is found. It is entered under its outcome's, of one delivery."""
+    return f"{event_id}.refusal"
 
 
 def _readable(model: type[ModelT], body: bytes, what: str) -> ModelT:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from consumers.ledger.audit import on_audited
 from consumers.ledger.keeper import SURVIVAL
 from producers.commands import legal_holds
 from producers.queries import audit_log
 from producers.queries.audit_copy import read_copy
+from producers.queries.document_lineage import DocumentLineage, document_lineage, latest_of_document
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
@@ -259,6 +261,35 @@ async def test_a_refused_replay_after_the_purge_is_entered_and_creates_nothing_e
     assert approved.id not in str(added[0]), "its id could be guessed from the example's"
     new = set(world.memory.objects) - before
     assert all(key.startswith(object_keys.audit_prefix(tenant)) for key in new)
+
+
+async def test_a_refused_version_of_a_document_is_told_from_one_that_is_pending_without_the_whole_log(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    ledger = next(service for service in world.services if service.name == "ledger")
+    tenant = await world.onboard("t1")
+    await world.publish(tenant, world.document(tenant, "d1"))
+    await world.settle()
+    told = [Event(subject=tenant, data=world.document(tenant, "d1", n), time=world.now, source="/x") for n in (2, 3)]
+    for event in told:
+        await on_audited(event, ledger.ports)  # before the service of documents has it
+    refused = events.OutcomeRecorded(
+        event_id=told[0].id,
+        event_type=told[0].type,
+        consumer="knowledge",
+        outcome=Outcome.DEAD_LETTERED,
+        delivery="sano.knowledge.v1/0/1",
+    )
+
+    async def said(look: Callable[..., Awaitable[DocumentLineage]]) -> list[tuple[int, str]]:
+        return [(one.version, one.standing) for one in (await look(world.outside, tenant, "d1")).said]
+
+    for standing in ("pending", "refused"):
+        assert await said(latest_of_document) == [(1, "counts"), (2, standing), (3, "pending")]
+        assert await said(latest_of_document) == await said(document_lineage)
+        await world.publish(tenant, refused)
+        await world.settle()
 
 
 async def test_a_late_event_is_noted_without_names_and_once(tmp_path: Path) -> None:
