@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
+from inference.adapters.spare_file import SpareFile
 from schemas.base.canonical import adapter_digest
 from schemas.evidence.statements import TrainingManifest
 from schemas.models.adapter_files import AdapterRefused, WeightsCheck, check_declared, config_sha256
@@ -65,6 +67,7 @@ class _Weights:
     """
 
     def __init__(self, size: int) -> None:
+        self.size = size
         self._sha256 = hashlib.sha256()
         self._check = WeightsCheck(size)
         self._refused: AdapterRefused | None = None
@@ -100,6 +103,10 @@ class AdapterFiles:
     base_shapes: Mapping[str, tuple[int, int]]
     max_rank: int
     buffers: RangeBuffers = field(default_factory=RangeBuffers, repr=False)
+    spare: SpareFile = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spare", SpareFile(self.root))
 
     async def fetch(self, tenant: TenantId, digest: str) -> Path:
         """The directory with exactly the two checked files. Raises :class:`NotServable`."""
@@ -132,6 +139,7 @@ class AdapterFiles:
         check_declared(config, weights.header(), self.base_shapes, self.max_rank)
         (partial / object_keys.ADAPTER_CONFIG).write_bytes(config)
         partial.rename(directory)
+        self.spare.renew(weights.size)
         return directory
 
     async def _described(self, store: Awaitable[TenantStore], digest: str) -> tuple[TrainingManifest, bytes]:
@@ -143,11 +151,9 @@ class AdapterFiles:
         return open_training_manifest(self.verifier, envelope), config
 
     async def _weights(self, store: Awaitable[TenantStore], tenant: TenantId, digest: str) -> _Weights:
-        await asyncio.to_thread(self._emptied, digest)
-        _, partial = self._places(digest)
+        file = await asyncio.to_thread(self._begun, digest)
         relative = object_keys.adapter(digest, object_keys.ADAPTER_WEIGHTS)
-        path = partial / object_keys.ADAPTER_WEIGHTS
-        return await file_in_ranges(self.tenancy.objects, tenant, store, relative, path, _Weights, self.buffers)
+        return await file_in_ranges(self.tenancy.objects, tenant, store, relative, file, _Weights, self.buffers)
 
     def _require_signed(
         self, tenant: TenantId, digest: str, manifest: TrainingManifest, config: bytes, weights: str
@@ -168,10 +174,13 @@ class AdapterFiles:
         if computed != digest or manifest.adapter_digest != digest:
             raise BadSignature("the files do not match the digest that they are stored under")
 
-    def _emptied(self, digest: str) -> None:
+    def _begun(self, digest: str) -> BinaryIO:
+        """The weights' file, in a directory that holds nothing else."""
         self.remove(digest)
         _, partial = self._places(digest)
         partial.mkdir(mode=0o700)
+        path = partial / object_keys.ADAPTER_WEIGHTS
+        return path.open("r+b" if self.spare.take(path) else "xb")
 
     def _places(self, digest: str) -> tuple[Path, Path]:
         """The adapter's directory, and the one that it is written in."""

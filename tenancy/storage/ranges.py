@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 from tenancy.errors import SealBroken
@@ -62,19 +61,19 @@ async def opened_in_ranges(
     objects: ObjectStore,
     data_key: Callable[[], Awaitable[bytes]],
     key: str,
-    path: Path,
+    file: BinaryIO,
     begin: Callable[[int], FollowerT],
     buffers: RangeBuffers,
 ) -> FollowerT:
-    """Make the file ``path`` of the opened object. ``begin`` is told how many bytes it has, and makes who follows them:
-    returned once it has had all of them, and the file is whole and authentic.
+    """Write the opened object over what ``file`` holds, and close it. ``begin`` is told how many bytes the object has,
+    and makes who follows them: returned once it has had all of them, and the file is whole and authentic.
 
     ``data_key`` is asked for once the first range is here. Raises what it raises, :class:`ObjectNotFound`,
     :class:`SealBroken`, :class:`StoreUnavailable` and ``OSError``; the file is for the caller to remove then.
     """
     memory = buffers.take()
     try:
-        with path.open("xb") as file:
+        with file:
             async with aclosing(_received(objects, key, buffers)) as ranges:
                 sealed, size = await anext(ranges)
                 frames = Frames(await data_key(), key, bytes(sealed[:HEADER_BYTES]), size)
@@ -84,6 +83,7 @@ async def opened_in_ranges(
                 async for sealed, _ in ranges:
                     await _in_a_thread(opening.add, sealed)
             opening.require_whole()
+            file.truncate()
         return follower
     finally:
         memory[:FRAME_BYTES] = _ZEROS

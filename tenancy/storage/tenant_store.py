@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -125,7 +125,7 @@ async def file_in_ranges(
     tenant: TenantId,
     store: Awaitable[TenantStore],
     relative: str,
-    path: Path,
+    file: BinaryIO,
     begin: Callable[[int], FollowerT],
     buffers: RangeBuffers,
 ) -> FollowerT:
@@ -137,7 +137,7 @@ async def file_in_ranges(
         return (await store).keys.data_key
 
     key = object_keys.tenant_key(tenant, relative)
-    return await opened_in_ranges(objects, data_key, key, path, begin, buffers)
+    return await opened_in_ranges(objects, data_key, key, file, begin, buffers)
 
 
 async def _not_on_the_loop(

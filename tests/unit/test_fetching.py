@@ -200,6 +200,20 @@ async def test_removing_leaves_nothing_and_may_be_done_twice(bench: Bench) -> No
     assert list(bench.root.rglob("*")) == []
 
 
+async def test_the_next_adapter_is_written_over_a_file_of_zeros_that_has_no_name(bench: Bench) -> None:
+    first, second = Adapter(), Adapter(tenant=OTHER)
+    await bench.files.fetch(TENANT, await bench.store(first))
+    assert bench.files.spare._making is not None
+    await bench.files.spare._making
+    (file,) = bench.files.spare._made
+    spare = os.fstat(file.fileno())
+    assert spare.st_nlink == 0
+    assert [path.name for path in bench.root.iterdir()] == [first.digest]
+    directory = await bench.files.fetch(OTHER, await bench.store(second, owner=OTHER))
+    assert (directory / WEIGHTS_FILE).stat().st_ino == spare.st_ino
+    assert (directory / WEIGHTS_FILE).read_bytes() == second.weights
+
+
 # --- the folder of all of them
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -72,6 +73,10 @@ async def data_key() -> bytes:
     return KEY
 
 
+def begun(path: Path) -> BinaryIO:
+    return path.open("r+b" if path.exists() else "xb")
+
+
 async def read(
     objects: MemoryObjectStore,
     path: Path,
@@ -79,7 +84,7 @@ async def read(
     begin: Callable[[int], Followed] = Followed,
 ) -> bytes:
     """What the file holds and its follower was given."""
-    followed = await opened_in_ranges(objects, data_key, NAME, path, begin, buffers or RangeBuffers())
+    followed = await opened_in_ranges(objects, data_key, NAME, begun(path), begin, buffers or RangeBuffers())
     assert len(followed.whole) == followed.size
     assert await asyncio.to_thread(path.read_bytes) == followed.whole
     return bytes(followed.whole)
@@ -92,6 +97,16 @@ async def test_the_file_is_the_object_and_its_bytes_are_followed_in_order(size: 
     await objects.put(NAME, sealed)
     assert await read(objects, tmp_path / "f") == plain
     assert objects.most == min(AT_ONCE, max(1, -(-len(sealed) // RANGE) - 1))
+
+
+@pytest.mark.parametrize("there", [0, 1, RANGE, 3 * RANGE])
+async def test_a_file_that_is_there_is_written_over_and_has_the_size_of_the_object(there: int, tmp_path: Path) -> None:
+    plain, objects, path = secrets.token_bytes(RANGE + 5), MemoryObjectStore(), tmp_path / "f"
+    path.write_bytes(bytes(there))
+    file = path.stat().st_ino
+    await objects.put(NAME, seal(KEY, NAME, plain))
+    assert await read(objects, path) == plain
+    assert path.stat().st_ino == file
 
 
 @pytest.mark.parametrize("frame", range(6))

@@ -74,8 +74,8 @@ async def test_fetching_takes_the_memory_of_its_buffers_however_large_the_file(
         await objects.put("tenants/t/x", seal(bytes(32), "tenants/t/x", bytes(size << 20)))
         tracemalloc.start()
         try:
-            path, buffers = tmp_path / f"{size}", ranges.RangeBuffers()
-            await ranges.opened_in_ranges(objects, data_key, "tenants/t/x", path, lambda _: sha256(), buffers)
+            file, buffers = (tmp_path / f"{size}").open("xb"), ranges.RangeBuffers()
+            await ranges.opened_in_ranges(objects, data_key, "tenants/t/x", file, lambda _: sha256(), buffers)
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()

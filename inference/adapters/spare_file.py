@@ -1,0 +1,47 @@
+"""Has a file of zeros at hand, which the next adapter is written over.
+
+Memory that is new costs several times what is written into it, so it is taken while nobody waits. The file never held
+anybody's weights, and has no name until it is given one: nothing of it is left when its process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+_ZEROS = bytes(2**18)
+
+
+@dataclass
+class SpareFile:
+    """One at most, in the memory-backed ``folder``. There is none before the first was asked for, where there is no
+    room, and where the file system has no files without a name: whoever takes it makes one of its own then.
+    """
+
+    folder: Path
+    _made: list[BinaryIO] = field(default_factory=list)
+    _making: asyncio.Task[None] | None = None
+
+    def take(self, path: Path) -> bool:
+        """Give it this name; False where there is none. May be called in any thread."""
+        with suppress(IndexError), self._made.pop() as file:
+            # With a descriptor for its folder the link is followed, to the file itself.
+            os.link(f"/proc/self/fd/{file.fileno()}", path, src_dir_fd=file.fileno())
+            return True
+        return False
+
+    def renew(self, size: int) -> None:
+        """Make one of ``size`` bytes in the background, where there is none."""
+        if not self._made and (self._making is None or self._making.done()):
+            self._making = asyncio.create_task(asyncio.to_thread(self._make, size))
+
+    def _make(self, size: int) -> None:
+        with suppress(OSError):
+            file = os.fdopen(os.open(self.folder, os.O_TMPFILE | os.O_WRONLY, 0o600), "wb", buffering=0)
+            for start in range(0, size, len(_ZEROS)):
+                file.write(_ZEROS[: size - start])
+            self._made.append(file)
