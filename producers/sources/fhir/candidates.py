@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -45,6 +44,10 @@ class Finder:
     mapping: FhirMapping
     key: SourceKey = field(repr=False)
     tenant: str
+    _provenances_of: Mapping[str, list[str]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_provenances_of", self._by_target())
 
     def candidate(self, held: Held) -> Candidate | None:
         """The conversation that ends with this resource; None where it is to be passed over. Raises Refused."""
@@ -179,12 +182,11 @@ class Finder:
         return self.key.opaque_id(of, self.tenant, self.resources.named(reference))
 
     def _provenances(self, names: set[str]) -> tuple[str, ...]:
-        found = {one for name in names for one in self._by_target.get(name, ())}
+        found = {one for name in names for one in self._provenances_of.get(name, ())}
         return tuple(sorted(found)[:MOST_PROVENANCES])
 
-    @cached_property
     def _by_target(self) -> Mapping[str, list[str]]:
-        """The opaque ids of what is said of each resource, looked up for each of a long export's conversations."""
+        """The opaque ids of what is said of each resource, which each of a long export's conversations asks for."""
         found: dict[str, list[str]] = defaultdict(list)
         if self.mapping.provenance is not None:
             for held in self.resources.of_type("Provenance"):
