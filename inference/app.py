@@ -6,10 +6,6 @@ and what is imported there they do without.
 
 from __future__ import annotations
 
-from tenancy.platform.collecting import collect_seldom
-
-collect_seldom()  # also in vLLM's processes
-
 
 def main() -> None:
     from inference.wiring import main as serve

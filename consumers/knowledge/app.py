@@ -17,7 +17,6 @@ from schemas.bus import events
 from tenancy.bootstrap import Tenancy
 from tenancy.embedding.at_first_use import EmbedderAtFirstUse
 from tenancy.knowledge.database.connection import opened
-from tenancy.platform.collecting import collect_seldom
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.redaction.at_first_use import AtFirstUse
 from tenancy.redaction.standard import standard_gate
@@ -35,7 +34,6 @@ def main() -> None:
     settings = loaded_or_exit(KnowledgeSettings)
     with refusal_exits():
         require_installed(settings)
-    collect_seldom()  # by Python's own measure a write of 0.08 s has a walk of 0.3 s through embedder and gate
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[KnowledgePorts, Sequence[Periodic]]]:

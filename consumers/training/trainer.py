@@ -11,12 +11,10 @@ from consumers.training.base_model import BaseModel, prepare_base_model
 from consumers.training.result import StepProgress, TrainingResult
 from consumers.training.tokenization import TrainingExample
 from schemas.tenant.hyperparameters import Hyperparameters
-from tenancy.platform.collecting import collect_seldom
 
 
 def import_tensor_libraries() -> None:
     """Import what :class:`LoraTrainer` needs. It holds the interpreter for seconds, in which no lease is renewed."""
-    collect_seldom()
     import consumers.training.lora  # noqa: F401
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from schemas.base.contract import read_tolerant
 from schemas.objects.knowledge import DocumentEntry, KnowledgeSet
-from tenancy.platform.collecting import collect_seldom
+from tenancy.platform.collecting import YOUNG_OBJECTS, collect_seldom
 from tests.unit.operator_parts import NOW
 
 DOCUMENTS, READINGS = 10_000, 8
@@ -33,3 +35,10 @@ def test_reading_large_sets_begins_no_walk_through_all_objects() -> None:
     for _ in range(READINGS):
         assert len(read_tolerant(KnowledgeSet, body).documents) == DOCUMENTS
     assert gc.get_stats()[2]["collections"] == walked
+
+
+@pytest.mark.parametrize("package", ["consumers", "producers", "inference"])
+def test_a_process_of_a_package_looks_seldom_from_its_first_import_on(package: str) -> None:
+    told = f"import gc, {package}; print(gc.get_threshold()[0])"
+    run = subprocess.run([sys.executable, "-c", told], capture_output=True, check=True, text=True)
+    assert int(run.stdout) == YOUNG_OBJECTS
