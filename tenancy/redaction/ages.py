@@ -37,9 +37,9 @@ _AGE_LABEL_SURE = re.compile(
 )
 _AGE_OF_SOMEBODY = re.compile(
     rf"(?:\]|\b(?:he|she|they|who|pt|patient|mom|mother|dad|father|wife|husband|grand\w{{2,7}}|gentleman|lady|woman|man))"
-    rf"(?:\s(?:is|was|are|turns|turned)|'s|,|:)\s(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<age>{_OLD})"
+    rf"(?:\s(?:is|was|are|turns|turned)|'?s|,|:)\s(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<age>{_OLD})"
     r"(?=\s(?:and|but|w/|with|who|when|now|lives|years|yrs|on|at\sthe\stime)\b|\s?[,.;?!)](?!\d)|\s?$)|\]\.?\s\((?:[A-Za-z]{3,12},\s)?(?P<bracketed>"
-    rf"{_OLD})(?=\)|,\s?[mf]\b)",
+    rf"{_OLD})(?=[,)])",
     re.IGNORECASE,
 )
 _AGE_OF_THE_OLD = re.compile(
@@ -76,12 +76,13 @@ _AGE_ASIDE = re.compile(
     rf"(?:^|[.;:\n]\s{{0,2}})(?P<begins>{_ANY_OLD})(?=,?\s(?:(?:and|but|very|quite|previously|otherwise|still)\s){{0,2}}"
     r"(?:independent|frail|fit|well|spry|active|demented|bed-?bound|ambulatory|mobile|sharp|full\scode|dnr|dni|lives|living)\b)|"
     rf"(?<![\w.,/-])(?P<about>{_OLD})(?=-?\s?(?:ish|something)\b(?!\sdeg))|"
+    rf"(?:^|[.,;:|(\n]\s{{0,2}})(?:[mf]|male|female|pt|patient)[\s/|,(]{{1,2}}(?P<sexed>{_OLD}){_NO_MEASURE}(?!\s\d)|"
     rf"(?<!\w)comma\s(?P<spoken>{_OLD_IN_WORDS})\scomma(?!\w)|"
     rf"(?<!\w)aged\s\d{{2,3}}\s(?:and|&)\s(?P<second>{_OLD}){_NO_MEASURE}|"
     r"(?<!\w)(?P<feast>(?:9\dth|9[123](?:st|nd|rd)|1[0-2]\d(?:st|nd|rd|th))\sbirthday)(?!\w)",
     re.IGNORECASE,
 )
-_GLUED = re.compile(rf"(?<![\w.,/-])(?P<age>{_OLD})/?[MF](?![\w/])|(?<!\w)[MF]/(?P<after>{_OLD})(?![\w/.%])")
+_GLUED = re.compile(rf"(?<![\w.,/-])(?P<age>{_OLD})/?[MF](?![\w/])|(?:(?<!\w)[MF]/|^[MF])(?P<after>{_OLD})(?![\w/.%])")
 _TEMPERATURE = re.compile(r"temp|fever|febrile|hypotherm|degree|tmax|\bt\b", re.IGNORECASE)
 _TURNED = re.compile(rf"(?<!\w)(?:aged?|turned|turning|turns)\s(?P<age>{_OLD_IN_WORDS})(?!\w)", re.IGNORECASE)
 _AT_AN_AGE = re.compile(rf"(?<!\w)at\s(?P<age>{_OLD})(?=,?\s(?:she|he|they|his|her)\b)", re.IGNORECASE)

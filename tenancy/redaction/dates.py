@@ -48,7 +48,8 @@ _MONTH_YEAR = re.compile(
 )
 _MONTH_ALONE = re.compile(
     rf"(?<!\w)(?:(?:in|since|last|this|next|until|till|til|by|during|of|from|end of|beginning of|started|around|before|"
-    rf"after|thru|through|back in|every)[\s-]|(?=early|late|mid|first|second|1st|2nd|3rd|4th|last))"
+    rf"after|thru|through|back in|every|seen|due|done|born|placed|diagnosed|admitted)"
+    rf"[\s-]|(?=early|late|mid|first|second|1st|2nd|3rd|4th|last))"
     rf"(?P<month>(?:(?:early|late|mid)[\s-]|(?:first|second|third|fourth|last|[1-4](?:st|nd|rd|th))\s(?:w(?:ee)?k|half|days?)\s(?:of|in)\s)?{_MONTH})"
     rf"(?![^\W_])(?!\s(?:be|have|need|also|not|"
     rf"cause|help|benefit|increase|worsen|occur|require|show|present|indicate|use|respond)\b)",
@@ -77,6 +78,12 @@ _HAPPENED = re.compile(
 )
 """What makes a month one of somebody's: who it is of, a tense, a plan."""
 _NUMERIC_MONTH_YEAR = re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d(?![\w/-])")
+_ROMAN = re.compile(
+    r"(?<![\w./-])(?:(?:0?[1-9]|[12]\d|3[01])(?P<sign>[./ -])\s?(?:I{1,3}|IV|VI{0,3}|IX|XI{0,2})(?P=sign)\s?"
+    r"(?:19|20)?\d\d|"
+    r"(?:I{1,3}|IV|VI{0,3}|IX|XI{0,2})[./-](?:19|20)\d\d)(?![\w/-])"
+)
+"""A month as a Roman number: ``3.XI.1962``, ``VII/2024``."""
 _SEASON = re.compile(
     r"(?<!\w)(?:spring|summer|fall|autumn|winter|Q[1-4])\s?(?:of\s)?(?:19|20)\d\d(?!\w)", re.IGNORECASE
 )
@@ -211,6 +218,7 @@ def find(text: str) -> Iterator[Found]:
         _DAY_MONTH,
         _MONTH_YEAR,
         _NUMERIC_MONTH_YEAR,
+        _ROMAN,
         _SEASON,
         _HOLIDAY,
     ):

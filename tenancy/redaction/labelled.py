@@ -156,7 +156,7 @@ _LABELS = (
     Label(
         T.VEHICLE,
         False,
-        r"tag|rego?|placard|rig|squad|medic|truck|bus|van|trailer|motorcycle|scooter|bike|ambulance|car|vehicle|parking\s?permit",
+        r"tag|hull|rego?|placard|rig|squad|medic|truck|bus|van|trailer|motorcycle|scooter|bike|ambulance|car|vehicle|parking\s?permit",
     ),
     Label(
         T.DEVICE,
@@ -164,6 +164,7 @@ _LABELS = (
         r"device|implant|pacemaker|ppm|icd|pump|sn|lot|model|generator|serial|transmitter|receiver|controller|"
         r"sensor|cgm|mesh|stent|valve|lead|asset(?:\s?tag)?|concentrator|wheelchair|hearing\s?aid|ventilator|tracker",
     ),
+    Label(T.BIOMETRIC, False, r"iris|retina|palm|face|gait|vein|ear"),
     Label(T.PHOTO, False, r"images?|pics?|video"),
 )
 # A label begins a word; a number may be glued to its end.
@@ -184,7 +185,8 @@ _FILLER = re.compile(
 )
 _MOST_FILLERS = 5
 _VALUE = re.compile(
-    r"\s{0,3}+(?P<value>(?=[a-z_./-]{0,12}+\d|[a-z]{1,6}[- ]\d)[a-z0-9](?:[a-z0-9_]|[-./](?=[a-z0-9])){0,47}+)",
+    r"\s{0,3}+(?P<value>(?=[a-z_./-]{0,12}+:?\d|[a-z]{1,6}[- ]\d)[a-z0-9]"
+    r"(?:[a-z0-9_]|[-./](?=[a-z0-9])|:(?=(?:\d\d:)?\d{4})){0,47}+)",
     re.IGNORECASE,
 )
 _MORE = re.compile(
@@ -205,7 +207,7 @@ _ROOM = re.compile(
     r"(?P<called>\d{3,4}[a-d]?|[a-z]-\d{3})|"
     r"(?:bed|bay|ward|cubicle|resus|trolley|theatre)\s?#?\s?(?P<bed>\d{1,4}-?[a-z]?|[a-z]{1,4}-\d{1,3})(?!-[a-z])|pod\s?(?P<pod>\d{1,4}-?[a-ce-z])|"
     r"(?:bed|bay|pod|ward)\s(?P<lettered>(?-i:[A-H]))(?=\s?[,.;:)]|\s(?:bed|has|is|with)\b|\s?$)|"
-    r"(?<![^\W_])(?:n?ccu|n?icu|[cmnpst]?icu|hdu|itu|pacu|amu|mau|sdu)-(?P<unit>\d{1,3}))(?![\w/%])"
+    r"(?<![\w/-])(?P<wing>\d{1,2}[nsew]-\d{1,3}[ab]?)|(?<![^\W_])(?:n?ccu|n?icu|[cmnpst]?icu|hdu|itu|pacu|amu|mau|sdu)-(?P<unit>\d{1,3}))(?![\w/%])"
     r"(?!\s?(?:rest|min|hours|days|nights|weeks|months|times|x\b|m[lg]|mcg|units|patients|to\s\d))|"
     r"^(?P<heads>\d{3}[a-d]?|[a-z]-\d{3})(?=:\s[^\W\d]|\s-\s|\s\[)|\bto\s(?P<moved>[a-z]-\d{3})(?!\w)",
     re.IGNORECASE | re.MULTILINE,

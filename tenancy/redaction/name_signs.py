@@ -157,8 +157,8 @@ INITIALS_LOWER = re.compile(
     r"(?<![^\W_])(?:pt|patient|client)\.?\s(?P<initials>(?:[a-z]\.\s?){1,2}[a-z]\.)(?!\w)", re.IGNORECASE
 )
 INITIALS_AGED = re.compile(
-    r"(?:^|[.;:]\s|\b(?i:re|for|on)\s)(?P<initials>[A-Z]{2,3}|(?:[A-Z]\.){2,3}),\s"
-    r"(?=\d{1,3}\s?-?(?:[MFmf]\b|y/?o\b|y\.o))"
+    r"(?:^|[.;:]\s|\b(?i:re|for|on)\s)(?:(?P<initials>[A-Z]{2,3})(?:,|\sis\san?)|(?P<dotted>[A-Za-z]\.[A-Za-z](?:\.[A-Za-z])?\.?),?)\s"
+    r"(?=\d{1,3}(?:\s?-?(?:[MFmf]\b|y/?o\b|y\.o)|,))"
 )
 NOT_INITIALS = word_set("abbreviations.txt")
 EPONYM_AFTER = re.compile(

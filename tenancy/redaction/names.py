@@ -121,9 +121,10 @@ def _initials(text: str) -> Iterator[Found]:
     for match in signs.INITIAL_TITLED.finditer(text):
         yield match.start("initial"), match.end("initial"), T.PERSON
     for match in signs.INITIALS_AGED.finditer(text):
-        letters = match["initials"].replace(".", "").lower()
+        start, end = match.span(match.lastgroup or 0)
+        letters = text[start:end].replace(".", "").lower()
         if letters not in signs.NOT_INITIALS and not words.is_clinical(letters):
-            yield match.start("initials"), match.end("initials"), T.PERSON
+            yield start, end, T.PERSON
     for match in signs.INITIALS_LOWER.finditer(text):
         yield match.start("initials"), match.end("initials"), T.PATIENT
     for match in signs.INITIALS_LABEL_ANY.finditer(text):

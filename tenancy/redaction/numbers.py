@@ -25,7 +25,7 @@ _PUBLIC = re.compile(
 )
 _PUBLIC_TOKEN = re.compile(
     r"[cpyr]{0,2}T[0-4x][a-d]?N[0-3x][a-c]?(?:M[01x][a-c]?)?|A[123]L[1-4]B[123]p?|E[1-4]V[1-5]M[1-6]|[GJ]\d{4}|(?:NG|CG|TA|QS|IPG|HST|MTG|DG)\d{1,3}|"
-    r"(?:NCT|ISRCTN|rs|PMC|ENS[GTP]|NM_|NP_|HP|MESH|OMIM)\d{3,}|[A-Z]{2,4}-\d{3}(?!\d)|(?:JNJ|MK|ABT|BMS|"
+    r"(?:NCT|ISRCTN|rs|PMC|ENS[GTP]|NM_|NP_|HP|MESH|OMIM)\d{3,}|[A-Z]{2,4}-\d{3}(?!\d)|(?:CO|PR|OA)-\d{1,3}|(?:JNJ|MK|ABT|BMS|"
     r"GSK|LY|PF|AZD|BAY|RG|RO|BI|CC|TAK|AMG|SAR|UK|BNT)(?:-\d{3,}|\d{3,5}(?!\d))\w?",
     re.IGNORECASE,
 )
@@ -47,6 +47,12 @@ _EXTENSION = re.compile(r"(?<![\w])(?:x|ext\.?\s?)\d{4,5}(?![\w%])", re.IGNORECA
 _EMAIL = re.compile(
     r"(?<![\w.+%-])[\w.+%'-]{1,64}+\s?(?:@|\(at\)|\[at\])\s?[\w-]{1,63}+(?:\.[\w-]{1,63}+){0,5}", re.IGNORECASE
 )
+_EMAIL_SAID = re.compile(
+    r"(?<![\w.])(?:(?=[a-z]{0,30}[._\d])[\w.-]{2,40}|[\w.-]{1,40}(?=(?:\s(?:dot|underscore|dash)\s\w{1,30}){0,3}\sat\s[\w-]{2,30}\sdot\s))"
+    r"(?:\s(?:dot|underscore|dash)\s\w{1,30}){0,3}\sat\s[\w-]{2,30}(?:\.|\sdot\s)(?:com|org|net|edu|gov|co|example)(?![\w@])",
+    re.IGNORECASE,
+)
+"""``bob_s77 at mail.com``, ``jane dot doe at mail dot com``."""
 _HANDLE = re.compile(
     r"(?<![\w@])@[A-Za-z_][\w.]{2,30}|(?<![\w/])[ur]/[A-Za-z_][\w-]{2,30}|(?<!\w)[A-Za-z_][\w.]{2,30}#\d{4}(?!\w)"
 )
@@ -75,7 +81,9 @@ _MAC = re.compile(r"(?<![\w:-])[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2})
 _VIN = re.compile(r"(?<![^\W_])(?=[A-Z]{0,16}+\d)[A-HJ-NPR-Z0-9]{17}(?![^\W_])", re.IGNORECASE)
 _PLATE = re.compile(r"(?<![\w-])(?:\d[A-Z]{3}\d{3}|[A-Z]{3}-\d{4}|\d{3}-?[A-Z]{3}|[A-Z]{2}\d{2}[ -]?[A-Z]{3})(?![\w-])")
 _FILE = re.compile(
-    r"(?<![^\W_])(?:~?/[\w./-]{1,120}/)?[\w()~-]{1,80}+(?:\.[\w()-]{1,40}+){0,3}?\.(?:jpe?g|png|heic|tiff?|bmp|gif|"
+    r"(?<![^\W_])(?:(?:~?/|[A-Z]:[/\\])(?:[\w.-]{1,60}+[/\\]){0,8}+|"
+    r"(?:whatsapp\s(?:image|video|audio)|screen\s?shot|photo|image|scan)\s(?=[\d-]{6})(?:[\d.-]{2,12}\s(?:at\s)?){0,2}(?=[\w-]))?"
+    r"[\w()~-]{1,80}+(?:\s?[ap]m)?(?:\.[\w()-]{1,40}+){0,3}?\.(?:jpe?g|png|heic|tiff?|bmp|gif|"
     r"webp|dcm|mp4|m4v|mov|avi|mpe?g|webm|3gp|raw|nef|jfif|svg|pdf|docx?|xlsx?|csv|rtf)(?!\w)",
     re.IGNORECASE,
 )
@@ -108,7 +116,7 @@ _MIXED = re.compile(
 )
 _PAIRS = re.compile(r"(?<![\w./-])\d\d-\d\d-\d\d(?![\w/%]|-\d|\.\d)")
 _GS1 = re.compile(r"(?:\(\d{2}\)[A-Za-z0-9-]{2,30}+){2,6}")
-BIRTHS = re.compile(r"g\d{1,2}p\d{1,4}(?:a\d{1,2})?", re.IGNORECASE)
+BIRTHS = re.compile(r"g\d{1,2}p\d{1,4}(?:a\d{1,2})?(?:l\d{1,2})?", re.IGNORECASE)
 """Pregnancies and births, as in ``G3P1011``."""
 _UUID = re.compile(r"(?<![^\W_])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![^\W_])", re.IGNORECASE)
 
@@ -163,6 +171,8 @@ def _network(text: str) -> Iterator[Found]:
             )
             if joined and not dose and not when:
                 yield match.start(), match.end(), T.EMAIL
+    for match in _EMAIL_SAID.finditer(text):
+        yield match.start(), match.end(), T.EMAIL
     for match in _HANDLE.finditer(text):
         yield match.start(), match.end(), T.URL
     for match in _LOGIN.finditer(text):
@@ -254,6 +264,8 @@ def _looks_like_an_id(value: str) -> bool:
         and letters >= 3
         and all(any(c.isdigit() for c in part) for part in value.split("-"))
     ):
+        return True
+    if len(runs) >= 3 and digits >= 4 and len(value) >= 7 and value.isupper() and value.isalnum():  # 8K22QT41
         return True
     return (digits >= 5 and longest >= 3) or (longest >= 4 and letters <= 4 and not value[0].islower()) or digits >= 7
 

@@ -38,6 +38,15 @@ LIVES = re.compile(
     r"(?<!\w)(?:liv(?:es|ed|ing)|resid(?:es|ed|ing)|addr(?:ess)?)\s?(?:is|at|on)?[:,]?\s$", re.IGNORECASE
 )
 """After it a small number is a house's and no dose."""
+TOWARDS = re.compile(r"(?<!\w)(?:at|to|from|of|home)\s$", re.IGNORECASE)
+ENDS = re.compile(r"\s?(?:[,.;:)#]|$|(?:apt|unit|and|with|for|by|today|tomorrow|she|he|needs?)\b)", re.IGNORECASE)
+HOUSE = re.compile(
+    r"(?<!\w)(?:(?:lives?|living|resid(?:es?|ing)|stay(?:s|ing)|moved)\s(?:at|to)|addr(?:ess)?(?:\sis|:|\s-)?)\s(?P<house>\d{1,6}[a-z]?\s"
+    r"(?:[nsew]\.?\s)?(?P<street>[^\W\d_][\w'-]{1,20}))(?!\w)|"
+    r"(?<![\w./-])(?P<numbered>\d{1,6}\s[nsew]\.?\s\d{1,3}(?:st|nd|rd|th))(?!\w)",
+    re.IGNORECASE,
+)
+"""A number and a word behind what announces an address, ``lives at 45 oak``, and ``118 w 5th``."""
 TITLED = re.compile(
     rf"(?<![\w./-])\d{{1,4}}[a-zA-Z]?,?\s(?:The\s|(?P<street>(?:[A-Z][\w']{{2,20}}\s){{1,3}}))(?:{TITLED_SUFFIX})(?!\w){UNIT}"
 )
@@ -54,7 +63,7 @@ STREET_ABROAD = re.compile(
     r"(?<![\w./-])(?:\d{1,4}\s?(?:bis|ter)?,?\s)?(?:rue|avenue|boulevard|impasse|place|chemin)\s(?:de\sla\s|de\sl'|des?\s|du\s)?"
     r"[A-ZÀ-Ý][\w'-]{2,20}(?:\s[A-ZÀ-Ý][\w'-]{2,20}){0,2}(?=,)|"
     r"(?<!\w)(?:Via|Viale|Piazza|Corso|Calle|Avenida|Avda\.|Paseo|Plaza|Rua|Ulica|ul\.|Carrer|Jalan)\s(?:(?:de|del|della|la|da|dos)\s)*"
-    r"[A-ZÀ-Ý][^\W\d_]{2,20}(?:\s[A-ZÀ-Ý][^\W\d_]{2,20}){0,2},?\s\d{1,4}[a-z]?(?:,\s\d{1,2}º\s?[A-Z]?)?(?![\w%])|"
+    r"[A-ZÀ-Ý][^\W\d_]{2,20}(?:\s[A-ZÀ-Ý][^\W\d_]{2,20}){0,2},?\s\d{1,4}[a-z]?(?:/\d{1,3})?(?:,\s\d{1,2}º\s?[A-Z]?)?(?![\w%])|"
     r"(?<!\w)(?:(?:House|Plot|Block|Sector|Road|Flat|Lane|Street)\s\d{1,4}[A-Z]?,\s){1,4}"
     r"(?:House|Plot|Block|Sector|Road|Flat|Lane|Street|Phase)\s\d{1,4}[A-Z]?(?!\w)|"
     r"(?<!\w)[Kk]m\.?\s\d{1,4}(?:[.,]\d)?,?\s(?:de\sla\s)?(?:Carretera|Ruta|Autopista|Route|Highway)\s[A-Z]\w+(?:\s[A-Z]\w+)?(?!\w)|"
@@ -149,6 +158,7 @@ FACILITY_OF = re.compile(
     r"(?:\s(?:the|la|las|los|le|les|Our|Lady))*(?P<name>(?:\s[A-ZÀ-Ý][\w'-]{2,20}){1,4})"
 )
 FACILITY_ABROAD = re.compile(
+    r"(?<!\w)(?i:our\slady)(?:\sof)?(?:\sthe)?(?:\s[A-Z][\w'-]{2,20}){1,2}|"
     r"(?<!\w)(?:H[ôo]pital|Ysbyty|Ospid[ée]al|Clinique|CHU|CHR|EHPAD|Cl[íi]nica|Hospital\s(?:Universit[aá]ri[oa]|Infantil|Nacional|General|Regional|Civil|Provincial|Central|Cl[íi]nico|Materno|Militar|Municipal|Distrital|Metropolitano|San|Santa|Santo|São|Sant|Nuestra|Nossa|Dr\.?|Doctor)|Centro\sde\sSalud|Policl[íi]nico|Ospedale|"
     r"Klinikum|Klinik|Krankenhaus|Spital|Ziekenhuis|Sykehus|Sjukhus|Szpital|Nemocnice|Hastanesi|Rumah\sSakit|Pflegeheim)"
     r"(?:\s(?:de|du|des|di|del|della|da|la|las|los|le|les|am|im|in|der|den))*(?:[\s-][A-ZÀ-Ý][\w'-]{2,20}){1,4}|"

@@ -36,10 +36,16 @@ def _streets(text: str) -> Iterator[Found]:
             sure = titled and match["short"][:1].isupper()
             named = all(not words.is_clinical(word) and not signs.STOP.match(word) for word in street)
             rare = titled and match["short"].lower() != "pt" and not any(map(words.is_ordinary, street))
-            likely = rare or len(match["number"]) >= 3 or signs.LIVES.search(text[: match.start()][-24:])
+            before = text[: match.start()][-24:]
+            ends = signs.ENDS.match(text, match.end()) and match["short"].lower() != "pt"
+            towards = signs.LIVES.search(before) or (ends and signs.TOWARDS.search(before))
+            likely = rare or len(match["number"]) >= 3 or towards
             if not sure and not (named and len(street) <= 3 and likely):
                 continue
         yield match.start(), match.end(), T.ADDRESS
+    for match in signs.HOUSE.finditer(text):
+        if not words.is_function_word(match["street"] or "") and not words.is_clinical(match["street"] or ""):
+            yield *match.span("house" if match["house"] else "numbered"), T.ADDRESS
     for pattern in (signs.ROUTE, signs.BOX, signs.STREET_ABROAD, signs.UK_POST):
         for match in pattern.finditer(text):
             yield match.start(), match.end(), T.ADDRESS if pattern is not signs.UK_POST else T.ZIP
@@ -99,7 +105,8 @@ def _facilities(text: str) -> Iterator[Found]:
         if named and clear and _names_a_facility(named, match["noun"].lower()):
             yield start, match.end("noun"), T.FACILITY
     for match in signs.SAINT.finditer(text):
-        if words.plain(match["saint"]).replace("'", "") in signs.SAINTS and not re.match(
+        owned = re.fullmatch(r"S\w+\.?\s[A-Z][a-z]{2,20}'s", match.group())
+        if (owned or words.plain(match["saint"]).replace("'", "") in signs.SAINTS) and not re.match(
             r"\s?(?:wort|disease|valve|jude\s(?:valve|device|pacemaker|icd))",
             text[match.end() : match.end() + 40],
             re.IGNORECASE,

@@ -41,6 +41,7 @@ _LABELLED = re.compile(
     r"(?<!\w)(?:mrn|medical\srecord|chart|account|ssn|social(?:\ssecurity)?|last\sfour(?:\sof\ssocial)?|extension|pager|phone|fax|zip|"
     r"accession|member|policy)(?:\s(?:number|code|is|at|was|ending|in))*\s"
     rf"(?P<number>(?:{_DIGIT}|{_NUMBER})(?:[\s,-]{{1,2}}(?:{_DIGIT}|{_NUMBER})){{1,11}})(?!\w)|"
+    r"(?<!\w)(?:mrn|chart|account|phone|fax|accession|number)\s(?P<spaced>(?:[a-z]\s){0,2}\d(?:\s\d){3,15})(?!\w)|"
     rf"(?<!\w)(?:room|bed)\s(?:number\s)?(?P<room>{_NUMBER}(?:\s{_NUMBER}){{0,2}}(?:\s[a-d])?)(?!\w|\s(?:days|hours|weeks|times|or|to))",
     _I,
 )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tenancy.redaction.port import RedactionGate
 
 NAME = "sano-gate"
-VERSION = "12"
+VERSION = "13"
 """Raise with every change of a rule, a list or a model."""
 
 

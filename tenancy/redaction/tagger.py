@@ -30,23 +30,20 @@ _NUMBERS: tuple[T | None, ...] = (T.PLACE, T.ID)
 Least = tuple[float, float]
 """The probability from which a word counts by itself, and from which it does beside one that counts."""
 
-UNKNOWN: Least = (0.2, 0.08)
+UNKNOWN: Least = (0.12, 0.08)
 """Of names, of words in no list, of long numbers and of capitals amid numbers."""
 
-LISTED: Least = (0.45, 0.08)
+LISTED: Least = (0.35, 0.08)
 """Of words with a capital of which people and places are called too."""
 
 WORD: Least = (0.65, 0.2)
 """Of other words."""
 
-COMMON: Least = (0.85, 0.2)
-"""Of words of medicine, eponyms and abbreviations."""
+COMMON: Least = (0.8, 0.2)
+"""Of words of medicine, eponyms, abbreviations and the words between which names stand."""
 
-PLAIN: Least = (0.85, 0.65)
-"""Of drugs, tests, states and the words between which names stand."""
-
-SIGN: Least = (0.95, 0.65)
-"""Of what stands before a sign, a disease or a device."""
+SIGN: Least = (0.9, 0.65)
+"""Of states, and of what stands before a sign, a disease or a device."""
 
 _SHORT: Least = (0.65, 0.08)
 """Of short numbers."""
@@ -70,6 +67,7 @@ _DATE_SHAPE = re.compile(
     r"(?<![\w./-])\d{1,2}(?:st|nd|rd|th)?\.? (?:(?:de|of) )?[^\W\d_]{3,10}\.?(?: (?:de )?(?:\d{4}|'?\d\d))?(?!\w)"
 )
 _OWNED = re.compile(r"['\u2019]s?$", re.IGNORECASE)
+_VALUE = re.compile(r"\w|\s?[-+=:]?\s?\d")
 _QUANTITY = re.compile(r"\d{1,3}0s|\d{1,4}[jk]", re.IGNORECASE)
 """``in the 120s``, ``200J``, ``250k``."""
 
@@ -92,6 +90,7 @@ def found(opinion: Opinion) -> Iterator[Span]:
             ):
                 kinds[index] = _kind(text, spans[index], odds[index], beside)
     _join_names(text, spans, kinds)
+    _initial_behind(text, spans, kinds)
     yield from _dates(opinion)
     yield from _stories(opinion)
     open_at: tuple[int, int, T] | None = None
@@ -155,11 +154,10 @@ def _least(text: str, start: int, end: int, kind: T) -> Least:
         return UNKNOWN if kind is T.ID and (word.isupper() or word in "-/") else _NEVER
     if len(word) == 1:
         return _PART
-    if _stands_for_a_sign(text, start, end):
+    if words.is_large_region(word) or _stands_for_a_sign(text, start, end):
         return SIGN
-    if words.is_function_word(word) or words.is_clinical(word) or words.is_large_region(word):
-        return PLAIN
-    if words.is_medical(word) or words.is_eponym(word) or words.is_abbreviation(word):
+    medical = words.is_medical(word) or words.is_eponym(word) or words.is_abbreviation(word)
+    if medical or words.is_function_word(word):
         return COMMON
     if words.is_name(word) or words.is_strange(word):
         return UNKNOWN
@@ -198,6 +196,16 @@ def _join_names(text: str, spans: list[tuple[int, int]], kinds: list[T | None]) 
         initial = len(word) == 1 and word.isupper() and index > 0 and kinds[index - 1] is T.PERSON
         mark = word in ".'-" and index > 0 and len(text[slice(*spans[index - 1])]) == 1 and text[start - 1].isupper()
         if particle or initial or mark:
+            kinds[index] = T.PERSON
+
+
+def _initial_behind(text: str, spans: list[tuple[int, int]], kinds: list[T | None]) -> None:
+    """Give the first letter of a surname to the first name before it: ``Bruce W, CHF``; no sex and no potassium."""
+    for index in range(1, len(spans)):
+        letter = text[slice(*spans[index])] if kinds[index] is None and kinds[index - 1] is T.PERSON else ""
+        if len(letter) != 1 or not letter.isupper() or letter in "FKM" or _VALUE.match(text, spans[index][1]):
+            continue
+        if words.is_first_name(text[slice(*spans[index - 1])]):
             kinds[index] = T.PERSON
 
 

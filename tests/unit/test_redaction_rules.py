@@ -64,6 +64,7 @@ def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_
         ("asked", 0.96),
         ("queries", 0.97),
         ("notes", 0.92),
+        ("wards", 0.93),
     ):
         assert recall(scan, half(name, looked_at=False)).overall >= least, name
         assert recall(scan, half(name, looked_at=True)).overall >= 0.97, name
@@ -72,7 +73,7 @@ def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_
     assert len(clean) <= 0.03 * len(texts), clean
     halves = [
         text
-        for name in ("chat", "typed", "shift", "asked", "queries")
+        for name in ("chat", "typed", "shift", "asked", "queries", "wards")
         for text in half(name, clean=True, looked_at=False)
     ]
     nobodys = [*plain(clean=True), *halves, *(text for version in UNSEEN for text in unseen(version, clean=True))]
@@ -192,6 +193,20 @@ def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: Redactio
         ("he is the oldest man in Tory Island, afib", "he is [ID-1] [PERSON-1], afib"),
         ("12/3 thyroidectomy, 13/3 ca 1.84", "[DATE-1] thyroidectomy, [DATE-2] ca 1.84"),
         ("user sunnydaze_1971, reddit u/sadkidney_99", "user [ID-1], reddit [URL-1]"),
+        (
+            "ride home to 12 elm st, she lives at 45 oak, was at 118 w 5th",
+            "ride home to [ADDRESS-1], she lives at [ADDRESS-2], was at [ADDRESS-3]",
+        ),
+        ("CEA up since VII/2024, born 3.XI.62", "CEA up since [DATE-1], born [DATE-2]"),
+        (
+            "m 104, na 128. Wilma Terpstra (90, frail), hes 98",
+            "m [AGE-1], na 128. [PERSON-1] ([AGE-2], frail), hes [AGE-3]",
+        ),
+        ("ask bob_s77 at mail.com, accession 7 7 1 2 0 4", "ask [EMAIL-1], accession [ID-1]"),
+        ("see WhatsApp Image 2025-11-28 at 08.14.22.jpeg and D:\\pics\\leg1.bmp", "see [PHOTO-1] and [PHOTO-2]"),
+        ("path no. SP:25:04471, cgm 8K22QT41, in 4W-12", "path no. [ID-1], cgm [DEVICE-1], in [ID-2]"),
+        ("Bruce W, chf. k.t. 33f. JT is a 44yo", "[PERSON-1], chf. [PERSON-2]. 33f. [PERSON-3] is a 44yo"),
+        ("teaches at St. Brendan's, mass at Our Lady of Sorrows", "teaches at [FACILITY-1], mass at [FACILITY-2]"),
         ("seen on 4 West, bed 2, specimen H24/3392", "seen on [FACILITY-1], bed [ID-1], specimen [ID-2]"),
     ],
 )
@@ -243,6 +258,8 @@ def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacte
         "Traveller to Kenya on warfarin, yellow fever jab for Ghana, Lyme in New England in summer",
         "8/12 old, 7.6 kg, day 4; Engel IIa, Cheyne-Stokes, Kayser-Fleischer; back from Thailand",
         "bed 4-hourly turns, POD 2, phlegmasia, amenorrhoeic, Zavicefta or Movicol",
+        "2 mm st elevation in v2, up to 3 point gait, from 2 prior ct scans, pred 6 5 4 3 2 1",
+        "M: 94 bpm, pt 98% on room air, f 98.6, G4P2A1L2, CO-97 or CO-50, Foley K 5.9",
         "the fifth metatarsal, the tenth percentile, on the second dose, A-B-C-D-E approach",
     ],
 )
