@@ -4,31 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import numpy as np
+
 from consumers.knowledge.chunks import halves
 from tenancy.embedding.opening import bundled_model
-from tenancy.embedding.port import Embedded, Embedder, TextTooLong
+from tenancy.embedding.port import Embedded, Embedder, TextTooLong, Vectors
 from tenancy.embedding.settings import EmbedderSettings
 from tenancy.errors import Refused
 from tenancy.knowledge.segments import Passage
 
 EmbedderSource = Callable[[], Awaitable[Embedder | None]]
 
+AT_ONCE = 64
+"""Passages. For each that is too long, all of these are looked at anew."""
 SMALLEST = 8
 """Characters. An embedder that does not read as much reads nothing."""
 
 
 async def embedded(passages: Sequence[Passage], embedder: Embedder) -> tuple[list[Passage], Embedded]:
     """The passages as they were embedded, and their vectors. Raises what the embedder raises."""
-    made = list(passages)
+    waiting, made, vectors, tokens = list(passages), list[Passage](), list[Vectors](), 0
     while True:
+        some = waiting[:AT_ONCE]
         try:
-            return made, await embedder.embed([passage.said for passage in made])
+            found = await embedder.embed([passage.said for passage in some])
         except TextTooLong as refused:
-            longest = max(range(len(made)), key=lambda row: len(made[row].text))
+            longest = max(range(len(some)), key=lambda row: len(some[row].text))
             at = longest if refused.position is None else refused.position
-            if len(made[at].text) < SMALLEST:
+            if len(some[at].text) < SMALLEST:
                 raise
-            made[at : at + 1] = halves(made[at])
+            waiting[at : at + 1] = halves(some[at])
+            continue
+        del waiting[: len(some)]
+        made += some
+        vectors.append(found.vectors)
+        tokens += found.tokens
+        if not waiting:
+            return made, Embedded(np.concatenate(vectors), tokens)
 
 
 async def required(source: EmbedderSource) -> Embedder:
