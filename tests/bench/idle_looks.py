@@ -1,9 +1,8 @@
 """What the services' looks at unfinished work cost where there is none, at 10 and at 100,000 tenants; and how soon they
 find what comes up while 50 of the 100,000 are at work.
 
-The store is in memory and counts requests (:mod:`tests.bench.counted_store`): how many there are does not depend on the
-machine. Each takes 25 ms, as on the way to a region's bucket, so that the times are what the numbers of requests make
-of them, and the processor's part.
+The store is SeaweedFS. A proxy (:mod:`tests.bench.delay_proxy`) counts the requests, and each takes 25 ms there, as on
+the way to a region's bucket. The tenants' states are written past it.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -26,6 +25,8 @@ from consumers.purge.watchdog import Watchdog
 from consumers.runtime.settings import ConsumerSettings
 from consumers.training.handlers import TrainingPorts, on_training_requested
 from consumers.training.runner import Runner
+from deploy.local.seaweedfs import fetch_seaweedfs
+from deploy.local.settings import LocalSettings
 from producers.queries import tenants
 from schemas.bus.envelope import DataT, Event
 from schemas.bus.events import ExampleWithdrawn, PurgeRequested, TrainingRequested
@@ -37,15 +38,17 @@ from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.clock import utc_now
+from tenancy.platform.concurrency import gathered
 from tenancy.service.periodic import LOOKS, Periodic
 from tenancy.state.open_work import announce
 from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
-from tests.bench.counted_store import CountedStore
-from tests.bench.frame import Entry, Measured, Options, Result, Side, interleaved, say
+from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
+from tests.bench.stand import Delayed, Store, delayed, weed
 from tests.fixtures.all_keys import AllKeys
 
-SECONDS = 0.025
+DELAY_MILLISECONDS = 25.0
 SIZES, QUICK_SIZES = (10, 1_000, 100_000), (10, 100)
 AT_WORK = 50
 QUIESCE_SECONDS = 65.0
@@ -73,11 +76,15 @@ class Workers:
 
 
 class Installation:
-    """A bucket with so many tenants, and one process of each service."""
+    """A bucket with so many tenants, and one process of each service. ``store`` is the bucket by the proxy, ``direct``
+    past it.
+    """
 
-    def __init__(self, size: int, signer: AllKeys, scratch: Path) -> None:
+    def __init__(
+        self, size: int, signer: AllKeys, scratch: Path, store: ObjectStore, direct: ObjectStore, proxy: Delayed
+    ) -> None:
         self.size = size
-        self.store = CountedStore()
+        self.store, self.direct, self.proxy = store, direct, proxy
         self.tenancy: Tenancy = assemble(self.store, KeyFileMasterKey(bytes(32)), RecordingPublisher(), "/bench")
         self.workers = Workers()
         tenancy = self.tenancy
@@ -91,13 +98,13 @@ class Installation:
 
     async def seed(self) -> None:
         """The states and keys of tenants for which there is nothing to do."""
-        for number in range(self.size):
-            tenant = name(number)
-            state = TenantState(tenant=tenant, nonce="seeded")
-            await self.store.put(object_keys.state_key(tenant), state.model_dump_json().encode())
-            await self.store.put(object_keys.key_key(tenant), b"{}")
-        self.store.seconds = SECONDS
-        self.store.taken()
+        await gathered(self._seeded(number) for number in range(self.size))
+
+    async def _seeded(self, number: int) -> None:
+        tenant = name(number)
+        state = TenantState(tenant=tenant, nonce="seeded")
+        await self.direct.put(object_keys.state_key(tenant), state.model_dump_json().encode())
+        await self.direct.put(object_keys.key_key(tenant), b"{}")
 
     def looks(self) -> dict[str, Callable[[], Awaitable[None]]]:
         return {
@@ -110,17 +117,17 @@ class Installation:
 
     async def idle(self) -> int:
         """Requests of one look of each."""
-        self.store.taken()
+        before = await self.proxy.requests()
         for look in self.looks().values():
             await look()
-        return self.store.taken()
+        return await self.proxy.requests() - before
 
     async def round_tick(self) -> int:
         """Requests of one tick of each slow round, the most that there are."""
-        self.store.taken()
+        before = await self.proxy.requests()
         for sweep in (self.runner.sweep, self.withdrawals.sweep, self.purging.sweep, self.keeper.sweep):
             await sweep()
-        return self.store.taken()
+        return await self.proxy.requests() - before
 
     async def first_page(self) -> float:
         started = time.perf_counter()
@@ -146,7 +153,7 @@ class Installation:
 
     async def _with_key(self, tenant: TenantId) -> None:
         key = object_keys.key_key(tenant)
-        await self.store.delete_versions([version async for version in self.store.versions(key)])
+        await self.direct.delete_versions([version async for version in self.direct.versions(key)])
         await self.tenancy.keys.create(tenant)
 
     async def _request_run(self, tenant: TenantId, wake: Callable[[], None]) -> None:
@@ -205,11 +212,10 @@ class Installation:
         await self.tenancy.states.swap(tenant, withdrawn)
 
     async def _is_closed(self, tenant: TenantId) -> bool:
-        prefix = object_keys.tenant_area(tenant, "withdrawals", "closed")
-        return any(key.startswith(prefix) for key in self.store.objects)
+        return bool([key async for key in self.direct.keys(object_keys.tenant_area(tenant, "withdrawals", "closed"))])
 
     async def _is_shredded(self, tenant: TenantId) -> bool:
-        return object_keys.key_key(tenant) not in self.store.objects
+        return not await self.direct.exists(object_keys.key_key(tenant))
 
 
 async def _is(value: bool) -> bool:
@@ -237,13 +243,29 @@ def held(state: TenantState) -> TenantState:
     return withdrawn(state).evolve(holds=(hold,), texts_kept=1)
 
 
-async def _measured(options: Options, signer: AllKeys, home: Path) -> Result:
-    sizes = QUICK_SIZES if options.quick else SIZES
+def run(options: Options, home: Path) -> Result:
+    with ExitStack() as stack:
+        store = stack.enter_context(weed(home, options.weed or fetch_seaweedfs(LocalSettings().cache_dir)))
+        proxy = stack.enter_context(delayed(home, store, DELAY_MILLISECONDS, "looks"))
+        return asyncio.run(_run(options, home, store, proxy))
+
+
+async def _run(options: Options, home: Path, store: Store, proxy: Delayed) -> Result:
+    signer, behind = AllKeys.made(), replace(store, endpoint_url=proxy.endpoint_url)
     made: dict[int, Installation] = {}
-    for size in sizes:
-        say(f"  {size:,} tenants")
-        made[size] = Installation(size, signer, home)
-        await made[size].seed()
+    async with asyncio.timeout(ENTRY_SECONDS), AsyncExitStack() as stack:
+        for size in QUICK_SIZES if options.quick else SIZES:
+            say(f"  {size:,} tenants")
+            bucket = store.bucket("looks")
+            direct = await stack.enter_async_context(aclosing(store.objects(bucket)))
+            slow = await stack.enter_async_context(aclosing(behind.objects(bucket)))
+            made[size] = Installation(size, signer, home, slow, direct, proxy)
+            await made[size].seed()
+        return await _measured(options, made, store.name)
+
+
+async def _measured(options: Options, made: dict[int, Installation], store: str) -> Result:
+    sizes = list(made)
     largest = made[sizes[-1]]
 
     def idle(size: int) -> Callable[[int], Awaitable[float]]:
@@ -274,16 +296,12 @@ async def _measured(options: Options, signer: AllKeys, home: Path) -> Result:
         peer=Side(first, "the same", Measured("requests", values[first])),
         more=more,
         facts={
-            "store": f"in memory, {SECONDS * 1000:g} ms for each request, counted",
+            "store": f"{store}, {DELAY_MILLISECONDS:g} ms for each request",
             "pause between looks": f"{RECONCILE_SECONDS:g} s",
             f"requests of the looks with {AT_WORK} tenants at work": busy,
             "requests of one tick of the four slow rounds, every 15 s at most": tick,
         },
     )
-
-
-def run(options: Options, home: Path) -> Result:
-    return asyncio.run(_measured(options, AllKeys.made(), home))
 
 
 ENTRY = Entry("idle_looks", run, ("pydantic", "cryptography"))
