@@ -162,10 +162,12 @@ def show(
             digest, chosen = audit_log.of_adapter(entries, adapter)
             used = await audit_log.examples_of(tenancy, tenant, digest, entries, trust(settings), known)
         if withdrawn:
-            ended = await audit_log.withdrawals(tenancy, tenant, entries, trust(settings), known)
-            chosen = [entry for entry in chosen if entry.seq in {found.seq for found in ended}]
+            found = await audit_log.withdrawals(tenancy, tenant, entries, trust(settings), known)
+            ended = [one for one in found if adapter is None or digest in one.adapters]
+            chosen = [entry for entry in entries if entry.seq in {one.seq for one in ended}]
         actors = None if person is None else audit_log.person(person, known)
         chosen = audit_log.selected(chosen, kind=kind, since=moment, actors=actors)
+        ended = [one for one in ended if one.seq in {entry.seq for entry in chosen}]
         resolved = await audit_log.names(tenancy, tenant, known)
         return [audit_log.shown(entry, resolved) for entry in chosen], used, ended
 

@@ -222,6 +222,16 @@ def test_show_takes_a_person_a_kind_a_time_and_withdrawals(sano: Sano, lived: Li
     assert any("e1" in row and "yes" in row for row in rows(sano("show", "--tenant", TENANT, "--withdrawn")))
 
 
+def test_what_else_is_asked_for_chooses_among_the_withdrawals_too(sano: Sano, lived: Lived) -> None:
+    command = ("show", "--tenant", TENANT, "--withdrawn")
+    for chosen in (("--adapter", lived.adapter), ("--kind", "example"), ("--since", "2026-01-01")):
+        assert [row["name"] for row in shape(sano(*command, *chosen, "--json"))["withdrawals"]] == ["e1"]
+        assert any("e1" in row for row in rows(sano(*command, *chosen)))
+    for nothing in (("--person", "rev-1"), ("--kind", "purge"), ("--since", "2099-01-01")):
+        assert shape(sano(*command, *nothing, "--json"))["withdrawals"] == []
+        assert not any("e1" in row for row in rows(sano(*command, *nothing)))
+
+
 def test_after_the_purge_everything_is_shown_without_names(sano: Sano, lived: Lived, key_file: Path) -> None:
     async def churned() -> None:
         await lived.world.publish(TENANT, events.TenantChurned(requested_by="op-7"))
