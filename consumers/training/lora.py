@@ -18,6 +18,7 @@ import numpy
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from consumers.training.adapter_output import save_adapter
 from consumers.training.base_model import BaseModel
@@ -169,6 +170,7 @@ def _plan(shown: Mapping[str, TokenizedExample], hyperparameters: Hyperparameter
 
 
 def _adapted_model(base: BaseModel, hyperparameters: Hyperparameters, processor: Processor) -> Any:
+    disable_progress_bar()  # it would stand between the lines of the log
     model = AutoModelForCausalLM.from_pretrained(
         str(base.path), dtype=processor.base_dtype, local_files_only=True, use_safetensors=True
     ).to(processor.device)

@@ -59,7 +59,9 @@ class SentenceTransformer:
 
             folder = Path(snapshot_download(source, cache_dir=cache, allow_patterns=list(PATTERNS)))
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # it would stand amid a command's answer, and between the lines of a service's log
         pooling = _pooling(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModel.from_pretrained(

@@ -100,6 +100,13 @@ async def test_the_name_is_that_of_the_weights_and_not_of_their_folder(local: Em
         assert copied.name == local.name
 
 
+def test_loading_says_nothing_into_a_command_s_answer_or_a_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    SentenceTransformer.load(str(bundled_model()), tmp_path).close()
+    assert capfd.readouterr() == ("", "")
+
+
 async def test_a_model_with_parts_that_are_not_computed_here_is_refused(tmp_path: Path) -> None:
     (tmp_path / "modules.json").write_text(
         json.dumps([{"type": f"sentence_transformers.models.{kind}", "path": ""} for kind in ("Transformer", "Dense")])
