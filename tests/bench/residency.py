@@ -27,7 +27,7 @@ from inference.adapters.adapter_files import adapter_folder
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.errors import RequestRefused
-from producers.demo.memory import proportional_bytes, tree
+from producers.demo.memory import proportional_bytes, total, tree
 from schemas.models.adapter_files import linear_shapes
 from schemas.models.model_digest import model_digest
 from schemas.objects.state import TenantState
@@ -133,7 +133,7 @@ class Bench:
 
     def _megabytes(self) -> float:
         processes = [process for process in tree(os.getpid()) if process.pid not in self.others]
-        return proportional_bytes(processes) / 1e6
+        return total(processes, proportional_bytes) / 1e6
 
 
 def run(options: Options, home: Path) -> Result:

@@ -15,7 +15,7 @@ from deploy.local.services import Folders
 from deploy.local.stack_file import StackFile
 from producers.demo import acts, cast
 from producers.demo.loop import run_demo
-from producers.demo.memory import proportional_bytes, tree
+from producers.demo.memory import proportional_bytes, total, tree
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.given_keys import GivenKeys, read_public_key
 from tenancy.evidence.verification import verify_file
@@ -48,7 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(kafka_jars: Path, home: Path) -> dict[str, Any]:
     """The report of one run, which every check held in."""
     file = home / "report.json"
-    before = proportional_bytes(tree(os.getpid())) / 2**30
+    before = total(tree(os.getpid()), proportional_bytes) / 2**30
     with pytest.MonkeyPatch.context() as patch:
         # Each example once, and as many steps: the demo is a little better at its rules for twice the time.
         once = acts.HYPERPARAMETERS.evolve(num_train_epochs=1, per_device_train_batch_size=2)

@@ -10,13 +10,13 @@ import threading
 import pytest
 
 from producers.demo import memory
-from producers.demo.memory import MemoryPeak, proportional_bytes, tree
+from producers.demo.memory import MemoryPeak, proportional_bytes, total, tree
 
 HOLD = "held = bytearray(b'x') * (200 << 20); print('held', flush=True); input()"
 
 
 def test_the_memory_of_a_child_of_a_child_counts() -> None:
-    before = proportional_bytes(tree(os.getpid()))
+    before = total(tree(os.getpid()), proportional_bytes)
     argv = ["sh", "-c", f'"{sys.executable}" -c "{HOLD}"; true']
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as shell:
         assert shell.stdout is not None
@@ -34,7 +34,7 @@ def test_the_memory_of_a_child_of_a_child_counts() -> None:
 def test_a_process_that_has_ended_counts_nothing() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as ended:
         [process] = tree(ended.pid)
-    assert proportional_bytes([process]) == 0
+    assert total([process], proportional_bytes) == 0
     assert tree(ended.pid) == []
 
 
