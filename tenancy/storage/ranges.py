@@ -44,9 +44,12 @@ FollowerT = TypeVar("FollowerT", bound=Follower)
 
 @dataclass
 class RangeBuffers:
-    """Keeps the buffers of one download for the next one, of :data:`RANGE_BYTES` each."""
+    """Keeps the buffers of one download for the next one, of :data:`RANGE_BYTES` each, and the size of its object: the
+    next one is likely as large.
+    """
 
     _kept: list[memoryview] = field(default_factory=list)
+    object_bytes: int = 0
 
     def take(self) -> memoryview:
         return self._kept.pop() if self._kept else memoryview(bytearray(RANGE_BYTES))
@@ -98,18 +101,23 @@ async def _in_a_thread(call: Callable[..., None], *given: memoryview) -> None:
 async def _received(
     objects: ObjectStore, key: str, buffers: RangeBuffers
 ) -> AsyncGenerator[tuple[memoryview, int], None]:
-    """The object's ranges in their order, each until the next one is asked for, and the object's size: how many there
-    are is not known before the first one is here.
+    """The object's ranges in their order, each until the next one is asked for, and the object's size. How many there
+    are is not known before the first one is here: as many are asked for as the last object had.
     """
 
     async def read(start: int) -> tuple[memoryview, Range]:
         buffer = buffers.take()
         return buffer, await objects.read_range(key, start, buffer)
 
-    buffer, found = await read(0)
-    starts = iter(range(RANGE_BYTES, found.object_bytes, RANGE_BYTES))
-    coming: deque[asyncio.Task[tuple[memoryview, Range]]] = deque()
+    guessed = range(0, max(1, buffers.object_bytes), RANGE_BYTES)[:AT_ONCE]
+    coming = deque(asyncio.create_task(read(start)) for start in guessed)
+    behind_the_end: list[asyncio.Task[tuple[memoryview, Range]]] = []
     try:
+        buffer, found = await coming.popleft()
+        buffers.object_bytes = found.object_bytes
+        starts = iter(range(RANGE_BYTES, found.object_bytes, RANGE_BYTES)[len(coming) :])
+        while len(coming) * RANGE_BYTES >= max(1, found.object_bytes):
+            behind_the_end.append(coming.pop())
         while True:
             coming.extend(asyncio.create_task(read(start)) for start in islice(starts, AT_ONCE - len(coming)))
             yield buffer[: found.length], found.object_bytes
@@ -118,9 +126,9 @@ async def _received(
                 return
             buffer, found = await coming.popleft()
     finally:
-        for task in coming:
+        for task in (*coming, *behind_the_end):
             task.cancel()
-        await asyncio.gather(*coming, return_exceptions=True)
+        await asyncio.gather(*coming, *behind_the_end, return_exceptions=True)
 
 
 class _Opening:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import pytest
 
-from tenancy.errors import SealBroken, StoreUnavailable
+from tenancy.errors import Refused, SealBroken, StoreUnavailable
 from tenancy.storage import ranges
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import Range
@@ -59,6 +59,26 @@ class Backwards(MemoryObjectStore):
 
 
 @dataclass
+class Bounded(MemoryObjectStore):
+    """Refuses a range behind the object's end, as S3 does, and says how many were asked for before the first came."""
+
+    waiting: int = 0
+    at_once: int = 0
+
+    async def read_range(self, key: str, start: int, into: memoryview) -> Range:
+        self.waiting += 1
+        try:
+            await asyncio.sleep(0)
+            if start == 0:
+                self.at_once = self.waiting
+            if start and start >= len((await self.get(key)).body):
+                raise Refused("object-store-refused", "refused: InvalidRange")
+            return await super().read_range(key, start, into)
+        finally:
+            self.waiting -= 1
+
+
+@dataclass
 class Followed:
     """What came in order, and how much was promised."""
 
@@ -97,6 +117,21 @@ async def test_the_file_is_the_object_and_its_bytes_are_followed_in_order(size: 
     await objects.put(NAME, sealed)
     assert await read(objects, tmp_path / "f") == plain
     assert objects.most == min(AT_ONCE, max(1, -(-len(sealed) // RANGE) - 1))
+
+
+@pytest.mark.parametrize("last", SIZES)
+@pytest.mark.parametrize("size", SIZES)
+async def test_as_many_ranges_are_asked_for_at_first_as_the_last_object_had(
+    size: int, last: int, tmp_path: Path
+) -> None:
+    objects, buffers, plain = Bounded(), RangeBuffers(), secrets.token_bytes(size)
+    for name, body in (("last", bytes(last)), ("this", plain)):
+        sealed = seal(KEY, NAME, body)
+        await objects.put(NAME, sealed)
+        of_last, objects.at_once = -(-buffers.object_bytes // RANGE), 0
+        assert await read(objects, tmp_path / name, buffers) == body
+    assert objects.at_once == max(1, min(AT_ONCE, of_last))
+    assert objects.waiting == 0
 
 
 @pytest.mark.parametrize("there", [0, 1, RANGE, 3 * RANGE])
