@@ -39,6 +39,11 @@ class SpareFile:
         if not self._made and (self._making is None or self._making.done()):
             self._making = asyncio.create_task(asyncio.to_thread(self._make, size))
 
+    async def made(self) -> None:
+        """Wait until the one that is being made is there."""
+        if self._making is not None:
+            await asyncio.wait([self._making])
+
     def _make(self, size: int) -> None:
         with suppress(OSError):
             file = os.fdopen(os.open(self.folder, os.O_TMPFILE | os.O_WRONLY, 0o600), "wb", buffering=0)

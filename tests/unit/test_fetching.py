@@ -203,8 +203,8 @@ async def test_removing_leaves_nothing_and_may_be_done_twice(bench: Bench) -> No
 async def test_the_next_adapter_is_written_over_a_file_of_zeros_that_has_no_name(bench: Bench) -> None:
     first, second = Adapter(), Adapter(tenant=OTHER)
     await bench.files.fetch(TENANT, await bench.store(first))
-    assert bench.files.spare._making is not None
-    await bench.files.spare._making
+    bench.files.prepare()
+    await bench.files.spare.made()
     (file,) = bench.files.spare._made
     spare = os.fstat(file.fileno())
     assert spare.st_nlink == 0
