@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from consumers.curation import withdrawals
 from consumers.curation.batches import clear_suspended, counted, discounted
-from consumers.curation.records import read_consent, read_example, write_consent, write_example
+from consumers.curation.records import read_consent, read_example, unmark_decided, write_consent, write_example
 from schemas.bus.content import ClaimCheck, ExampleContent
 from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleApproved, ExampleRejected, ExampleWithdrawn
@@ -115,6 +115,7 @@ async def on_example_withdrawn(event: Event[ExampleWithdrawn], tenancy: Tenancy)
     if is_owed:
         await withdrawals.note(work, event)
     await Texts(work.outbox.states, work.store).drop(record)
+    await unmark_decided(work.store, record)
     if record.reason_code != data.reason_code:
         raise Contradicted  # in its reason; it is withdrawn all the same
     return Outcome.EFFECT if is_owed or is_counted or not is_repeat else Outcome.NOOP_DUPLICATE

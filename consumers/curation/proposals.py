@@ -14,7 +14,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from consumers.curation.records import is_decided, read_example, read_proposal, write_proposal
+from consumers.curation.records import (
+    is_decided,
+    mark_open,
+    read_example,
+    read_proposal,
+    unmark_decided,
+    write_proposal,
+)
 from consumers.curation.reviews import announce_decision, decide_if_agreed
 from consumers.curation.runs import each_once
 from schemas.bus.content import ExampleContent
@@ -23,7 +30,7 @@ from schemas.bus.events import ExampleProposed
 from schemas.bus.outcome import Outcome
 from schemas.bus.redaction import GateVerdict
 from schemas.objects import object_keys
-from schemas.objects.proposals import OpenProposal, ProposalRecord
+from schemas.objects.proposals import ProposalRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Contradicted, Refused
 from tenancy.lifecycle.contents import received, seal_once
@@ -54,6 +61,7 @@ def on_example_proposed(gate: GateSource) -> Callable[[Event[ExampleProposed], T
         store = work.store
         decided, _ = await read_example(store, data.example_id)
         if is_decided(decided, data.version):
+            await unmark_decided(store, decided)
             await Texts(work.outbox.states, store).drop(decided)
             return Outcome.NOOP_STALE
         held, etag = await read_proposal(store, data.example_id)
@@ -68,7 +76,7 @@ def on_example_proposed(gate: GateSource) -> Callable[[Event[ExampleProposed], T
             await announce_decision(work, held, decided)
         content = await _opened(data, store)
         verdict = await _verdict(gate, content, await tenant_terms(store))
-        return await _enter(work, event, content, verdict, etag)
+        return await _enter(work, event, content, verdict, held, etag)
 
     return handle
 
@@ -94,7 +102,7 @@ def on_examples_proposed(
                 break
             if time.monotonic() > due:
                 break
-        return await gathered(_enter(work, *one, None) for one in taken)
+        return await gathered(_enter(work, *one, None, None) for one in taken)
 
     return handle
 
@@ -116,11 +124,16 @@ async def _verdict(gate: GateSource, content: ExampleContent, terms: TenantTerms
 
 
 async def _enter(
-    work: TenantWork, event: Event[ExampleProposed], content: ExampleContent, verdict: GateVerdict, etag: str | None
+    work: TenantWork,
+    event: Event[ExampleProposed],
+    content: ExampleContent,
+    verdict: GateVerdict,
+    held: ProposalRecord | None,
+    etag: str | None,
 ) -> Outcome:
-    """Seal a text that was found clean, and record it over what ``etag`` is of."""
+    """Seal a text that was found clean, and record it over ``held``, which ``etag`` is of."""
     data, store = event.data, work.store
-    await _seal(data, content, store)
+    await seal_once(store, object_keys.content(data.example_id, data.version), content)
     record = ProposalRecord(
         example_id=data.example_id,
         version=data.version,
@@ -134,9 +147,11 @@ async def _enter(
         redaction=data.redaction,
         gate=verdict,
     )
+    await mark_open(store, record, held)
     etag = await write_proposal(store, record, etag)
     decided, _ = await read_example(store, data.example_id)
     if is_decided(decided, data.version):
+        await store.erase(record.mark)
         await Texts(work.outbox.states, store).drop(decided)
         return Outcome.NOOP_STALE
     await decide_if_agreed(work, record, etag, decided)
@@ -146,12 +161,6 @@ async def _enter(
 async def _opened(data: ExampleProposed, store: TenantStore) -> ExampleContent:
     location = object_keys.content(data.example_id, data.version)
     return await received(store, location, ExampleContent, data.content, None, otherwise="the source committed to")
-
-
-async def _seal(data: ExampleProposed, content: ExampleContent, store: TenantStore) -> None:
-    await seal_once(store, object_keys.content(data.example_id, data.version), content)
-    mark = OpenProposal(example_id=data.example_id)
-    await store.put_if_absent(object_keys.open_proposal(data.example_id), mark)
 
 
 def _require_same_word(held: ProposalRecord, data: ExampleProposed) -> None:

@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord, ExampleRecord
-from schemas.objects.proposals import ProposalRecord
+from schemas.objects.proposals import OpenProposal, ProposalRecord
 from tenancy.errors import PreconditionFailed, Transient
 from tenancy.storage.tenant_store import TenantStore
 
@@ -34,6 +34,20 @@ async def read_proposal(store: TenantStore, example_id: str) -> tuple[ProposalRe
 async def write_proposal(store: TenantStore, record: ProposalRecord, etag: str | None) -> str:
     """Write it over what was read; the new ETag. Raises :class:`Transient` where that has changed since."""
     return await _write(store, object_keys.proposal(record.example_id), record, etag)
+
+
+async def mark_open(store: TenantStore, record: ProposalRecord, before: ProposalRecord | None) -> None:
+    """Put a proposal into the reviewers' queue, ahead of its record, in place of the version ``before`` it."""
+    await store.put_if_absent(record.mark, OpenProposal(example_id=record.example_id))
+    if before is not None and before.mark != record.mark:
+        await store.erase(before.mark)
+
+
+async def unmark_decided(store: TenantStore, decided: ExampleRecord) -> None:
+    """Take out of the reviewers' queue what was decided without them, or it would be looked at for ever."""
+    record, _ = await read_proposal(store, decided.example_id)
+    if record is not None and decided.decides(record.version):
+        await store.erase(record.mark)
 
 
 async def read_consent(store: TenantStore, consent_id: str) -> tuple[ConsentRecord, str | None]:

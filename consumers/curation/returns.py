@@ -9,7 +9,7 @@ The order is text, mark, proposal, record: the record says that all is there, an
 from __future__ import annotations
 
 from consumers.curation.handlers import finish_interrupted, uncount
-from consumers.curation.records import read_example, read_proposal, write_example, write_proposal
+from consumers.curation.records import mark_open, read_example, read_proposal, write_example, write_proposal
 from schemas.base.integers import GREATEST
 from schemas.bus.content import ExampleContent
 from schemas.bus.envelope import Event
@@ -18,7 +18,7 @@ from schemas.bus.outcome import Outcome
 from schemas.bus.redaction import GateVerdict
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
-from schemas.objects.proposals import OpenProposal, ProposalRecord
+from schemas.objects.proposals import ProposalRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.lifecycle.example_texts import Texts
@@ -64,8 +64,6 @@ async def _propose_again(
         there, _ = await store.get_record(object_keys.content(data.example_id, version), ExampleContent)
         if there.commitment() != content.commitment():
             return
-    mark = OpenProposal(example_id=data.example_id)
-    await store.put_if_absent(object_keys.open_proposal(data.example_id), mark)
     again = ProposalRecord(
         example_id=data.example_id,
         version=version,
@@ -78,4 +76,5 @@ async def _propose_again(
         redaction=data.redaction,
         gate=verdict,
     )
+    await mark_open(store, again, held)
     await write_proposal(store, again, etag)

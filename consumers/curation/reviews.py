@@ -115,7 +115,7 @@ async def announce_decision(work: TenantWork, proposal: ProposalRecord, decided:
     if not is_known:
         said = _announced(proposal, decision)
         await work.outbox.publish(work.tenant, said, time=decision.decided_at, causation_id=decision.cause_id)
-    await work.store.erase(object_keys.open_proposal(proposal.example_id))
+    await work.store.erase(proposal.mark)
     return not is_known
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from pydantic import Field
 
@@ -19,6 +22,10 @@ from tenancy.errors import Refused
 from tenancy.platform.concurrency import gathered
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
+
+LOOKED_AT = 500
+"""What one request looks at before it says that it found nothing so far."""
+AT_A_TIME = 10
 
 
 class ProposalView(Contract):
@@ -47,14 +54,86 @@ class ProposedText(Contract):
     messages: tuple[ChatMessage, ...]
 
 
+@dataclass(frozen=True)
+class QueuePart:
+    """Some of what waits, the oldest first. ``following``: the place behind which more is marked; None at the end."""
+
+    views: list[ProposalView]
+    following: str | None
+
+
+@dataclass(frozen=True)
+class Span:
+    """From behind one place of the queue to another and, where that is not further on, round the end. ``until`` is
+    empty for the end of the queue. A place is a mark's time and example: see :func:`object_keys.open_proposal`.
+    """
+
+    behind: str
+    until: str
+
+    @property
+    def is_round(self) -> bool:
+        return self.behind >= self.until
+
+
+ALL = Span("", "")
+
+
+@dataclass(frozen=True)
+class ReviewQueue:
+    """What waits for a tenant's reviewers, the oldest first. A part costs what it holds, however much waits."""
+
+    store: TenantStore
+    required: int
+
+    @classmethod
+    async def of(cls, tenancy: Tenancy, tenant: TenantId) -> Self:
+        """Raises :class:`UnknownTenant` and :class:`TenantFenced`."""
+        required = (await tenancy.active(tenant)).state.policy.reviewers_required
+        return cls(await tenancy.store(tenant), required)
+
+    async def part(self, span: Span, most: int | None = None) -> QueuePart:
+        """What is marked in the span up to the end of the queue, and at most so many, of which some may be over."""
+        places: list[str] = []
+        following: str | None = None
+        start = f"{object_keys.OPEN_PROPOSALS}{span.behind}" if span.behind else ""
+        async for name in self.store.list("proposals", "open", after=start):
+            place = name.removeprefix(object_keys.OPEN_PROPOSALS)
+            if not span.is_round and place > span.until:
+                break
+            if len(places) == most:
+                following = places[-1]
+                break
+            places.append(place)
+        ids = dict.fromkeys(place.partition("/")[2] for place in places)
+        found = await gathered(_open_proposal(self.store, example_id) for example_id in ids)
+        views = await gathered(_view(self.store, record, self.required) for record in found if record is not None)
+        return QueuePart(views, following)
+
+    async def place_of(self, example_id: str) -> str:
+        """Where the example's latest version is or was in the queue; the front where there never was one."""
+        record, _ = await self.store.find_record(object_keys.proposal(example_id), ProposalRecord)
+        return record.mark.removeprefix(object_keys.OPEN_PROPOSALS) if record is not None else ""
+
+    async def first(self, span: Span, is_wanted: Callable[[ProposalView], bool]) -> ProposalView | Span | None:
+        """The first one of the span that is wanted, or None; or what is left of it once :data:`LOOKED_AT` were not."""
+        for _ in range(LOOKED_AT // AT_A_TIME):
+            part = await self.part(span, AT_A_TIME)
+            wanted = next(filter(is_wanted, part.views), None)
+            if wanted is not None:
+                return wanted
+            if part.following is not None:
+                span = Span(part.following, span.until)
+            elif span.is_round and span.until:
+                span = Span("", span.until)
+            else:
+                return None
+        return span
+
+
 async def open_proposals(tenancy: Tenancy, tenant: TenantId) -> list[ProposalView]:
-    """What waits for reviewers, the oldest first. Raises :class:`UnknownTenant` and :class:`TenantFenced`."""
-    required = (await tenancy.active(tenant)).state.policy.reviewers_required
-    store = await tenancy.store(tenant)
-    ids = [name.rpartition("/")[2] async for name in store.list("proposals", "open")]
-    found = await gathered(_open_proposal(store, example_id) for example_id in ids)
-    views = await gathered(_view(store, record, required) for record in found if record is not None)
-    return sorted(views, key=lambda view: (view.proposed_at, view.example_id))
+    """All that waits for reviewers, the oldest first. Raises :class:`UnknownTenant` and :class:`TenantFenced`."""
+    return (await (await ReviewQueue.of(tenancy, tenant)).part(ALL)).views
 
 
 async def proposed_text(tenancy: Tenancy, tenant: TenantId, example_id: str) -> ProposedText:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from producers.commands.editing import edit
 from producers.commands.marking import mark
 from producers.commands.reviewing import review
 from producers.queries.decided import decided_example
-from producers.queries.proposals import ProposalView, open_proposals, proposed_text
+from producers.queries.proposals import ProposalView, ReviewQueue, Span, proposed_text
 from producers.review_page.page import Form, Reviewer, ThePage, said, shown
 from producers.review_page.people import Person, Session, remember, remembers
 from schemas.base.identifiers import OPAQUE_ID_PATTERN
 from schemas.base.redaction import IdentifierType
 from schemas.bus.content import ChatMessage
 from schemas.bus.events import Verdict
+from schemas.objects.object_keys import OPEN_PROPOSAL_PATTERN
 from schemas.objects.terms import Term
 from tenancy.errors import Refused
 
 router = APIRouter()
 
+SHOWN_PROPOSALS = 50
 REASONS = {
     "wrong-answer": "The answer is wrong",
     "unsafe": "The answer could harm a patient",
@@ -35,6 +37,8 @@ REASONS = {
 """Codes that the page offers, and their words. The text never goes into a code."""
 
 ExampleId = Annotated[str, Path(pattern=OPAQUE_ID_PATTERN)]
+Place = Annotated[str | None, Query(pattern=f"^$|{OPEN_PROPOSAL_PATTERN}")]
+"""Of the queue: its front, or a time and an example's id."""
 
 
 def is_for(view: ProposalView, person: Person, session: Session) -> bool:
@@ -44,24 +48,39 @@ def is_for(view: ProposalView, person: Person, session: Session) -> bool:
 
 
 @router.get("/queue")
-async def queue(request: Request, page: ThePage, person: Reviewer) -> Response:
-    views = await open_proposals(page.tenancy, person.tenant)
+async def queue(request: Request, page: ThePage, person: Reviewer, behind: Place = None) -> Response:
+    waiting = await ReviewQueue.of(page.tenancy, person.tenant)
+    part = await waiting.part(Span(behind or "", ""), SHOWN_PROPOSALS)
     mine: list[ProposalView] = []
     others: list[ProposalView] = []
-    for view in views:
+    for view in part.views:
         (mine if is_for(view, person, request.session) else others).append(view)
-    return shown(request, "queue.html", mine=mine, others=others)
+    return shown(request, "queue.html", mine=mine, others=others, behind=behind, following=part.following)
 
 
 @router.get("/queue/next")
-async def next_example(request: Request, page: ThePage, person: Reviewer, after: str = "") -> Response:
-    """The next one that waits for this reviewer, behind ``after`` and then from the front; else the queue."""
-    views = await open_proposals(page.tenancy, person.tenant)
-    ids = [view.example_id for view in views]
-    start = ids.index(after) + 1 if after in ids else 0
-    for view in (*views[start:], *views[:start]):
-        if view.example_id != after and is_for(view, person, request.session):
-            return RedirectResponse(f"/examples/{view.example_id}", 303)
+async def next_example(
+    request: Request,
+    page: ThePage,
+    person: Reviewer,
+    after: Annotated[str | None, Query(pattern=OPAQUE_ID_PATTERN)] = None,
+    behind: Place = None,
+) -> Response:
+    """The next one that waits for this reviewer, behind ``after`` and then from the front; else the queue.
+
+    ``behind``: how far that was looked for already.
+    """
+    waiting = await ReviewQueue.of(page.tenancy, person.tenant)
+    start = "" if after is None else await waiting.place_of(after)
+
+    def is_next(view: ProposalView) -> bool:
+        return view.example_id != after and is_for(view, person, request.session)
+
+    found = await waiting.first(Span(start if behind is None else behind, start), is_next)
+    if isinstance(found, ProposalView):
+        return RedirectResponse(f"/examples/{found.example_id}", 303)
+    if isinstance(found, Span):
+        return shown(request, "further.html", after=after, behind=found.behind)
     return RedirectResponse("/queue", 303)
 
 

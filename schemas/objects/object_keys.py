@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from schemas.base.identifiers import OPAQUE_ID_PATTERN, PURGE_ID_PATTERN, TENANT_ID_PATTERN
@@ -56,6 +57,9 @@ TENANT_AREAS: dict[str, str] = {
 }
 """Every area under a tenant's prefix and what it holds. :func:`tenant_key` refuses any other."""
 
+OPEN_PROPOSALS = "proposals/open/"
+OPEN_PROPOSAL_PATTERN = rf"^[0-9]{{18}}/{OPAQUE_ID_PATTERN[1:]}"
+"""What stands behind :data:`OPEN_PROPOSALS` in a key."""
 USAGE_DAYS = "usage/days/"
 KNOWLEDGE_SEGMENTS = "knowledge/segments/"
 KNOWLEDGE_SETS = "knowledge/sets/"
@@ -213,8 +217,10 @@ def proposal(example_id: str) -> str:
     return f"proposals/records/{example_id}"
 
 
-def open_proposal(example_id: str) -> str:
-    return f"proposals/open/{example_id}"
+def open_proposal(proposed_at: datetime, example_id: str) -> str:
+    """In the order of time: microseconds since the year 1, so that every time that the contract takes has a place."""
+    since = (proposed_at - datetime(1, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return f"{OPEN_PROPOSALS}{max(0, since):018d}/{example_id}"
 
 
 def review(example_id: str, version: int, event_id: str) -> str:

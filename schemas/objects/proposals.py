@@ -12,6 +12,7 @@ from schemas.base.integers import Version
 from schemas.base.timestamps import Timestamp
 from schemas.bus.events import SourceKind, Verdict
 from schemas.bus.redaction import GateVerdict, Redaction
+from schemas.objects import object_keys
 
 ProposedBy = SourceKind | Literal["freeze"]
 """``freeze``: nobody proposed it. It was approved, and the redaction gate sent it back when a set was frozen."""
@@ -46,13 +47,20 @@ class ProposalRecord(Contract):
     gate: GateVerdict = Field(description="of curation's gate, before it was sealed, or of the one that sent it back")
     decision: Decision | None = None
 
+    @property
+    def mark(self) -> str:
+        """The key of what marks it as open."""
+        return object_keys.open_proposal(self.proposed_at, self.example_id)
+
     def counts(self, review: ReviewRecord) -> bool:
         """Tell whether a review counts: not the author's own, nor one of another text than this version's."""
         return review.reviewer_id != self.author_id and review.commitment == self.commitment
 
 
 class OpenProposal(Contract):
-    """Marks an example that has something to be reviewed, so that the queue is listed without reading every record."""
+    """Marks an example that has something to be reviewed. Its key has the time at which that was proposed, so that the
+    queue is listed from the oldest on, a part at a time, without reading every record.
+    """
 
     example_id: OpaqueId
 

@@ -252,7 +252,7 @@ async def test_an_error_shows_and_logs_nothing_of_what_it_failed_on(
         raise ValueError("Mrs Example")
 
     browser = await desk.signed_in()
-    monkeypatch.setattr("producers.review_page.queue.open_proposals", failing)
+    monkeypatch.setattr("producers.review_page.queue.ReviewQueue.of", failing)
     with caplog.at_level(logging.INFO), pytest.raises(ValueError, match="Mrs Example"):
         await browser.get("/queue")  # the server logs what is raised, as a location
     assert "Mrs Example" not in caplog.text
