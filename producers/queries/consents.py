@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime
 
+from producers.queries.parts import part_of
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
 from schemas.objects import object_keys
@@ -15,7 +17,9 @@ from tenancy.tenant_id import TenantId
 
 
 class ConsentView(Contract):
-    """One consent. ``version`` 0: approved examples name it, and it was never granted or revoked."""
+    """One consent. ``version`` 0: approved examples name it, and it was never granted or revoked. ``waiting``: of the
+    part of the listing that was read.
+    """
 
     consent_id: OpaqueId
     granted: bool
@@ -24,12 +28,23 @@ class ConsentView(Contract):
     waiting: int
 
 
-async def consents(tenancy: Tenancy, tenant: TenantId) -> list[ConsentView]:
-    """All of them by id. Raises :class:`KeyDestroyed`."""
+@dataclass(frozen=True)
+class Consents:
+    """``following``: the place behind which the listing goes on; None at its end."""
+
+    views: list[ConsentView]
+    following: str | None
+
+
+async def consents(tenancy: Tenancy, tenant: TenantId, *, behind: str = "", most: int | None = None) -> Consents:
+    """By id. At most so many consents and waiting examples are read, those behind a place of the listing: a consent of
+    which more wait goes on in the next part. Raises :class:`KeyDestroyed`.
+    """
     store = await tenancy.store(tenant)
     ids = set[str]()
     marks = list[tuple[str, str]]()
-    async for key in store.list("consents"):
+    part = await part_of(store.list("consents", after=f"consents/{behind}" if behind else ""), most)
+    for key in part.names:
         _, consent_id, *rest = key.split("/")
         ids.add(consent_id)
         marks += [(consent_id, rest[-1])] if rest else []
@@ -53,4 +68,5 @@ async def consents(tenancy: Tenancy, tenant: TenantId) -> list[ConsentView]:
             waiting=waiting[consent_id],
         )
 
-    return await gathered(view(consent_id) for consent_id in sorted(ids))
+    following = part.following.removeprefix("consents/") if part.following else None
+    return Consents(await gathered(view(consent_id) for consent_id in sorted(ids)), following)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
 from pydantic import Field
 
+from producers.queries.parts import part_of
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, Sha256Hex
 from schemas.base.redaction import GateVersion
@@ -94,21 +95,19 @@ class ReviewQueue:
 
     async def part(self, span: Span, most: int | None = None) -> QueuePart:
         """What is marked in the span up to the end of the queue, and at most so many, of which some may be over."""
-        places: list[str] = []
-        following: str | None = None
+        part = await part_of(self._places(span), most)
+        ids = dict.fromkeys(place.partition("/")[2] for place in part.names)
+        found = await gathered(_open_proposal(self.store, example_id) for example_id in ids)
+        views = await gathered(_view(self.store, record, self.required) for record in found if record is not None)
+        return QueuePart(views, part.following)
+
+    async def _places(self, span: Span) -> AsyncIterator[str]:
         start = f"{object_keys.OPEN_PROPOSALS}{span.behind}" if span.behind else ""
         async for name in self.store.list("proposals", "open", after=start):
             place = name.removeprefix(object_keys.OPEN_PROPOSALS)
             if not span.is_round and place > span.until:
-                break
-            if len(places) == most:
-                following = places[-1]
-                break
-            places.append(place)
-        ids = dict.fromkeys(place.partition("/")[2] for place in places)
-        found = await gathered(_open_proposal(self.store, example_id) for example_id in ids)
-        views = await gathered(_view(self.store, record, self.required) for record in found if record is not None)
-        return QueuePart(views, following)
+                return
+            yield place
 
     async def place_of(self, example_id: str) -> str:
         """Where the example's latest version is or was in the queue; the front where there never was one."""

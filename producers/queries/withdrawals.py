@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import ValidationError
 
+from producers.queries.parts import part_of
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, Sha256Hex
 from schemas.objects import object_keys
@@ -14,6 +16,7 @@ from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused, SealBroken
 from tenancy.platform.concurrency import gathered
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 
@@ -33,20 +36,24 @@ class WithdrawalView(Contract):
 
 @dataclass(frozen=True)
 class Withdrawals:
-    """``unreadable``: the ids of those whose record does not open, or was written by a newer release."""
+    """``unreadable``: the ids of those whose record does not open, or was written by a newer release. ``following``:
+    the place behind which there are more; None at the end.
+    """
 
     views: list[WithdrawalView]
     unreadable: list[str]
+    following: str | None
 
 
-async def withdrawals(tenancy: Tenancy, tenant: TenantId) -> Withdrawals:
-    """Every withdrawal of the tenant, the open ones first. Raises :class:`UnknownTenant`, :class:`KeyDestroyed`."""
+async def withdrawals(tenancy: Tenancy, tenant: TenantId, *, behind: str = "", most: int | None = None) -> Withdrawals:
+    """The withdrawals of the tenant behind a place, the open ones first, at most so many; of these the earliest first.
+
+    Raises :class:`UnknownTenant`, :class:`KeyDestroyed`.
+    """
     await tenancy.states.read(tenant)
     store = await tenancy.store(tenant)
     now = tenancy.clock()
-    # Open ones first: one that is closed in between is then seen twice, and not missed.
-    names = [relative async for relative in store.list("withdrawals", "open")]
-    names += [relative async for relative in store.list("withdrawals", "closed")]
+    part = await part_of(_names(store, f"withdrawals/{behind}" if behind else ""), most)
 
     unreadable: list[str] = []
 
@@ -59,9 +66,21 @@ async def withdrawals(tenancy: Tenancy, tenant: TenantId) -> Withdrawals:
             unreadable.append(relative.rpartition("/")[2])
             return None
 
-    records = {record.withdrawal_id: record for record in await gathered(map(read, names)) if record is not None}
+    records = {record.withdrawal_id: record for record in await gathered(map(read, part.names)) if record is not None}
     views = [_view(record, now) for record in records.values()]
-    return Withdrawals(sorted(views, key=lambda view: (view.step == "closed", view.withdrawn_at)), sorted(unreadable))
+    views.sort(key=lambda view: (view.step == "closed", view.withdrawn_at))
+    following = part.following.removeprefix("withdrawals/") if part.following else None
+    return Withdrawals(views, sorted(unreadable), following)
+
+
+async def _names(store: TenantStore, behind: str) -> AsyncIterator[str]:
+    """Open ones first: one that is closed in between is then seen twice, and not missed."""
+    if not behind.startswith(object_keys.closed_withdrawal("")):
+        async for relative in store.list("withdrawals", "open", after=behind):
+            yield relative
+        behind = ""
+    async for relative in store.list("withdrawals", "closed", after=behind):
+        yield relative
 
 
 def _view(record: WithdrawalRecord, now: datetime) -> WithdrawalView:

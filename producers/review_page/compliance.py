@@ -33,6 +33,11 @@ router = APIRouter(prefix="/compliance")
 
 SHOWN_ENTRIES = 200
 SHOWN_DOCUMENTS = 100
+SHOWN_CONSENTS = 200
+"""And examples that wait for one."""
+SHOWN_WITHDRAWALS = 100
+CONSENTS_PLACE = rf"{OPAQUE_ID_PATTERN[:-1]}(?:/waiting/{OPAQUE_ID_PATTERN[1:-1]})?$"
+WITHDRAWALS_PLACE = rf"^(?:open|closed)/{OPAQUE_ID_PATTERN[1:]}"
 KIND_PATTERN = r"^[a-z_.]{1,64}$"
 
 
@@ -75,14 +80,32 @@ async def document(
 
 
 @router.get("/consents")
-async def list_consents(request: Request, page: ThePage, person: Compliance) -> Response:
-    return shown(request, "consents.html", consents=await consents(page.tenancy, person.tenant))
+async def list_consents(
+    request: Request,
+    page: ThePage,
+    person: Compliance,
+    behind: Annotated[str | None, Query(pattern=CONSENTS_PLACE)] = None,
+) -> Response:
+    found = await consents(page.tenancy, person.tenant, behind=behind or "", most=SHOWN_CONSENTS)
+    return shown(request, "consents.html", consents=found.views, behind=behind, following=found.following)
 
 
 @router.get("/withdrawals")
-async def list_withdrawals(request: Request, page: ThePage, person: Compliance) -> Response:
-    found = await withdrawals(page.tenancy, person.tenant)
-    return shown(request, "withdrawals.html", views=found.views, unreadable=found.unreadable)
+async def list_withdrawals(
+    request: Request,
+    page: ThePage,
+    person: Compliance,
+    behind: Annotated[str | None, Query(pattern=WITHDRAWALS_PLACE)] = None,
+) -> Response:
+    found = await withdrawals(page.tenancy, person.tenant, behind=behind or "", most=SHOWN_WITHDRAWALS)
+    return shown(
+        request,
+        "withdrawals.html",
+        views=found.views,
+        unreadable=found.unreadable,
+        behind=behind,
+        following=found.following,
+    )
 
 
 @router.get("/withdrawals/{withdrawal_id}/receipt")
