@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import tempfile
@@ -18,19 +19,19 @@ PIP_SECONDS = 600
 def fetch_once(folder: Path, fetch: Callable[[Path], None]) -> Path:
     """Call ``fetch`` with a folder to fill, unless ``folder`` is there already.
 
-    Safe against another fetch at the same time and against being interrupted. Raises what ``fetch`` raises.
+    A second call waits for a fetch that is under way, and fetches itself only where that one failed. The kernel drops
+    the lock with the process, so an interrupted fetch holds up nobody. Raises what ``fetch`` raises.
     """
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetched-") as scratch:
-        fetched = Path(scratch) / "fetched"
-        fetch(fetched)
-        try:
-            fetched.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # not a fetch that was faster than ours
-                raise
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():  # not fetched while this call waited
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetched-") as scratch:
+                fetched = Path(scratch) / "fetched"
+                fetch(fetched)
+                fetched.rename(folder)
     return folder
 
 
