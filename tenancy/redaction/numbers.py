@@ -111,7 +111,7 @@ _CARD = re.compile(r"(?<![\w-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|3\d{3}([ -])\d{
 _DEA = re.compile(r"(?<![^\W_])[ABCFGMPRX][A-Z9]\d{7}(?![^\W_])", re.IGNORECASE)
 _LONG = re.compile(r"(?<![\w.,/$+])#?\d{6,40}(?![\w]|[.,/]\d)")
 _MIXED = re.compile(
-    r"(?<![\w./])(?=[a-z0-9_-]*\d)[a-z0-9]{1,24}+(?:[-_][a-z0-9]{1,24}+){0,6}+(?:/[a-z](?![\w]))?(?![\w])",
+    r"(?<![\w./])(?=\d|[a-z][a-z_-]{0,172}+\d)[a-z0-9]{1,24}+(?:[-_][a-z0-9]{1,24}+){0,6}+(?:/[a-z](?![\w]))?(?![\w])",
     re.IGNORECASE,
 )
 _PAIRS = re.compile(r"(?<![\w./-])\d\d-\d\d-\d\d(?![\w/%]|-\d|\.\d)")
@@ -242,6 +242,8 @@ def _long_numbers(text: str) -> Iterator[Found]:
 def _looks_like_an_id(value: str) -> bool:
     """Letters and four digits or more in a word, as in ``A1234567`` or ``XJ-44-2913``; no dose, gene, age or date."""
     runs = re.findall(r"\d+", value)
+    if not runs:
+        return False
     digits = sum(map(len, runs))
     letters = sum(character.isalpha() for character in value)
     if letters == 0:

@@ -328,6 +328,16 @@ def test_no_text_takes_the_rules_longer_than_its_length_allows(gate: RedactionGa
         signal.signal(signal.SIGVTALRM, before)
 
 
+@pytest.mark.parametrize("text", ["pain stable--5 mg given", "an on-and-off-again-and-on-and-off-5 pattern"])
+def test_a_number_behind_hyphens_and_words_without_one_is_no_identifier(gate: RedactionGate, text: str) -> None:
+    assert gate.scan(text) == ()
+
+
+def test_a_long_number_behind_hyphens_and_words_without_one_is_found(gate: RedactionGate) -> None:
+    found = gate.scan("word--A8834412, sent")
+    assert [(span.start, span.end) for span in found] == [(6, 14)]
+
+
 @pytest.mark.parametrize("word", ["clot", "bleed", "stent", "bruise", "wire", "graft", "suture"])
 def test_a_thing_behind_its_article_is_nobody(gate: RedactionGate, word: str) -> None:
     assert gate.scan(f"A {word} was found: which anticoagulant do we use?") == ()
