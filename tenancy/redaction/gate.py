@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -114,9 +115,10 @@ def _masked(text: str, found: Sequence[Span]) -> tuple[str, list[int], list[tupl
 
 
 def _outside(start: int, end: int, kept_out: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The parts of a span that are in no placeholder."""
+    """The parts of a span that are in no placeholder. Of ``kept_out``, which is in order, what it meets is read."""
     parts = [(start, end)]
-    for low, high in kept_out:
+    first_met = bisect_right(kept_out, start, key=lambda span: span[1])
+    for low, high in kept_out[first_met : bisect_left(kept_out, end, key=lambda span: span[0])]:
         parts = [
             part
             for first, last in parts

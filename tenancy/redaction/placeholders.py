@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import chain
 
 from schemas.base.redaction import SAFE_HARBOR, IdentifierType
 from tenancy.redaction.weekdays import without_weekday
@@ -25,6 +26,41 @@ _NAMES = "A"
 
 
 @dataclass
+class _People:
+    """Finds who is named by all or some of a person's words, without a look at everybody for each name."""
+
+    _known: list[set[str]] = field(default_factory=list)
+    """The words of each person, in the order in which they came."""
+    _by_word: dict[str, set[int]] = field(default_factory=dict)
+    """All who have a word."""
+    _filed: dict[str, list[int]] = field(default_factory=dict)
+    """The same people, each under the one word that the fewest had."""
+
+    def find(self, said: frozenset[str]) -> int | None:
+        """The first person who has all these words, or of whom they say every word; None for somebody new."""
+        everybody: Collection[int] = range(len(self._known))
+        having = min((self._by_word.get(word, ()) for word in said), key=len, default=everybody)
+        told = (number for word in (*said, "") for number in self._filed.get(word, ()))
+        return min(
+            chain(
+                (number for number in having if said <= self._known[number]),
+                (number for number in told if self._known[number] <= said),
+            ),
+            default=None,
+        )
+
+    def note(self, number: int, said: frozenset[str]) -> None:
+        """Add words to a person. ``number`` is one that was found, or that of the next one."""
+        if number == len(self._known):
+            self._known.append(set())
+            rarest = min(said, key=lambda word: (len(self._filed.get(word, ())), word), default="")
+            self._filed.setdefault(rarest, []).append(number)
+        self._known[number] |= said
+        for word in said:
+            self._by_word.setdefault(word, set()).add(number)
+
+
+@dataclass
 class Placeholders:
     """The placeholders of one conversation. Lives as long as the call: it holds what was removed.
 
@@ -35,7 +71,9 @@ class Placeholders:
     shifted: Mapping[str, date] = field(default_factory=dict)
     taken: Set[str] = frozenset()
     _given: dict[tuple[str, str], str] = field(default_factory=dict)
-    _people: dict[str, frozenset[str]] = field(default_factory=dict)
+    _people: _People = field(default_factory=_People)
+    _names: list[str] = field(default_factory=list)
+    """The placeholder of each of these people."""
     _counts: dict[IdentifierType, int] = field(default_factory=dict)
 
     def of(self, value: str, kind: IdentifierType) -> str:
@@ -55,13 +93,12 @@ class Placeholders:
 
     def _person(self, value: str, kind: IdentifierType) -> str:
         said = _name_words(value)
-        for placeholder, known in self._people.items():
-            if said <= known or known <= said:
-                self._people[placeholder] = known | said
-                return placeholder
-        placeholder = self._next(kind)
-        self._people[placeholder] = said
-        return placeholder
+        number = self._people.find(said)
+        if number is None:
+            number = len(self._names)
+            self._names.append(self._next(kind))
+        self._people.note(number, said)
+        return self._names[number]
 
     def _next(self, kind: IdentifierType) -> str:
         number = self._counts.get(kind, 0) + 1

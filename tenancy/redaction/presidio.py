@@ -200,6 +200,7 @@ def _analyzer() -> tuple[AnalyzerEngine, Any]:
         UsSsnRecognizer(),
         MedicalLicenseRecognizer(),
     ):
+        recognizer.context = []  # without lemmas none is ever found, but all words are searched for each result
         registry.add_recognizer(recognizer)
     return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"]), model
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from tenancy.redaction.lexicon import word_set
@@ -20,7 +21,8 @@ class Sparing:
     def find(self, text: str) -> Iterator[Span]:
         spared = [match.span() for match in self._phrases.finditer(text)]
         for span in self._detector.find(text):
-            if not any(start <= span.start and span.end <= end for start, end in spared):
+            before = bisect_right(spared, span.start, key=lambda phrase: phrase[0])
+            if before == 0 or spared[before - 1][1] < span.end:
                 yield span
 
 
