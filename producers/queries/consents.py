@@ -43,7 +43,7 @@ async def consents(tenancy: Tenancy, tenant: TenantId, *, behind: str = "", most
     store = await tenancy.store(tenant)
     ids = set[str]()
     marks = list[tuple[str, str]]()
-    part = await part_of(store.list("consents", after=f"consents/{behind}" if behind else ""), most)
+    part = await part_of(store.list("consents", after=f"{object_keys.CONSENTS}{behind}" if behind else ""), most)
     for key in part.names:
         _, consent_id, *rest = key.split("/")
         ids.add(consent_id)
@@ -68,5 +68,5 @@ async def consents(tenancy: Tenancy, tenant: TenantId, *, behind: str = "", most
             waiting=waiting[consent_id],
         )
 
-    following = part.following.removeprefix("consents/") if part.following else None
+    following = part.following.removeprefix(object_keys.CONSENTS) if part.following else None
     return Consents(await gathered(view(consent_id) for consent_id in sorted(ids)), following)

@@ -53,7 +53,7 @@ async def withdrawals(tenancy: Tenancy, tenant: TenantId, *, behind: str = "", m
     await tenancy.states.read(tenant)
     store = await tenancy.store(tenant)
     now = tenancy.clock()
-    part = await part_of(_names(store, f"withdrawals/{behind}" if behind else ""), most)
+    part = await part_of(_names(store, f"{object_keys.WITHDRAWALS}{behind}" if behind else ""), most)
 
     unreadable: list[str] = []
 
@@ -69,7 +69,7 @@ async def withdrawals(tenancy: Tenancy, tenant: TenantId, *, behind: str = "", m
     records = {record.withdrawal_id: record for record in await gathered(map(read, part.names)) if record is not None}
     views = [_view(record, now) for record in records.values()]
     views.sort(key=lambda view: (view.step == "closed", view.withdrawn_at))
-    following = part.following.removeprefix("withdrawals/") if part.following else None
+    following = part.following.removeprefix(object_keys.WITHDRAWALS) if part.following else None
     return Withdrawals(views, sorted(unreadable), following)
 
 

@@ -57,6 +57,8 @@ TENANT_AREAS: dict[str, str] = {
 }
 """Every area under a tenant's prefix and what it holds. :func:`tenant_key` refuses any other."""
 
+CONSENTS = "consents/"
+WITHDRAWALS = "withdrawals/"
 OPEN_PROPOSALS = "proposals/open/"
 OPEN_PROPOSAL_PATTERN = rf"^[0-9]{{18}}/{OPAQUE_ID_PATTERN[1:]}"
 """What stands behind :data:`OPEN_PROPOSALS` in a key."""
@@ -229,11 +231,11 @@ def review(example_id: str, version: int, event_id: str) -> str:
 
 
 def consent(consent_id: str) -> str:
-    return f"consents/{consent_id}"
+    return f"{CONSENTS}{consent_id}"
 
 
 def waiting_example(consent_id: str, example_id: str) -> str:
-    return f"consents/{consent_id}/waiting/{example_id}"
+    return f"{CONSENTS}{consent_id}/waiting/{example_id}"
 
 
 def terms() -> str:
@@ -285,23 +287,23 @@ def export_decision(export_id: str) -> str:
 
 
 def open_withdrawal(withdrawal_id: str) -> str:
-    return f"withdrawals/open/{withdrawal_id}"
+    return f"{WITHDRAWALS}open/{withdrawal_id}"
 
 
 def closed_withdrawal(withdrawal_id: str) -> str:
-    return f"withdrawals/closed/{withdrawal_id}"
+    return f"{WITHDRAWALS}closed/{withdrawal_id}"
 
 
 def withdrawal_receipt(withdrawal_id: str) -> str:
-    return f"withdrawals/receipts/{withdrawal_id}"
+    return f"{WITHDRAWALS}receipts/{withdrawal_id}"
 
 
 def kept_text(example_id: str, version: int) -> str:
-    return f"withdrawals/kept-texts/{example_id}/{version}"
+    return f"{WITHDRAWALS}kept-texts/{example_id}/{version}"
 
 
 def retirement_acknowledgement(digest: str, replica_id: str) -> str:
-    return f"withdrawals/acknowledgements/{digest}/{replica_id}"
+    return f"{WITHDRAWALS}acknowledgements/{digest}/{replica_id}"
 
 
 def usage(event_id: str) -> str:
