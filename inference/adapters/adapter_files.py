@@ -138,6 +138,7 @@ class AdapterFiles:
         check_declared(config, weights.header(), self.base_shapes, self.max_rank)
         (partial / object_keys.ADAPTER_CONFIG).write_bytes(config)
         partial.rename(directory)
+        self.spare.renew(self.buffers.object_bytes)
         return directory
 
     async def _described(self, store: Awaitable[TenantStore], digest: str) -> tuple[TrainingManifest, bytes]:
@@ -183,12 +184,6 @@ class AdapterFiles:
     def _places(self, digest: str) -> tuple[Path, Path]:
         """The adapter's directory, and the one that it is written in."""
         return self.root / digest, self.root / f"{digest}.part"
-
-    def prepare(self) -> None:
-        """Make ready for the next fetch, of an adapter as large as the last. To be called when nobody waits for this
-        one any more, since it takes a processor for tens of milliseconds.
-        """
-        self.spare.renew(self.buffers.object_bytes)
 
     def remove(self, digest: str) -> bool:
         """Delete an adapter's files, also those of a fetch that was cut off. True when nothing of it is left."""

@@ -47,8 +47,6 @@ class Files(Protocol):
 
     def remove(self, digest: str) -> bool: ...
 
-    def prepare(self) -> None: ...
-
 
 @dataclass(frozen=True)
 class Removal:
@@ -182,7 +180,6 @@ class Placement:
             self._require_staying(tenant, digest)
             self._owners[digest] = tenant
             await self.engine.load(digest, directory)
-            self.files.prepare()
         except BaseException as error:
             if not isinstance(error, EngineDead):
                 # A negative cache: a broken adapter must not cost the other tenants a download per request.

@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+PAUSE_SECONDS = 1.0
+"""Before one is made. It takes a processor for tens of milliseconds, which the first tokens of the adapter that was
+just loaded would wait for.
+"""
 _ZEROS = bytes(2**18)
 
 
@@ -35,14 +39,18 @@ class SpareFile:
         return False
 
     def renew(self, size: int) -> None:
-        """Make one of ``size`` bytes in the background, where there is none."""
+        """Make one of ``size`` bytes after :data:`PAUSE_SECONDS`, where there is none."""
         if not self._made and (self._making is None or self._making.done()):
-            self._making = asyncio.create_task(asyncio.to_thread(self._make, size))
+            self._making = asyncio.create_task(self._make_later(size))
 
     async def made(self) -> None:
         """Wait until the one that is being made is there."""
         if self._making is not None:
             await asyncio.wait([self._making])
+
+    async def _make_later(self, size: int) -> None:
+        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.to_thread(self._make, size)
 
     def _make(self, size: int) -> None:
         with suppress(OSError):

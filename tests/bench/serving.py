@@ -75,9 +75,6 @@ class TimedFiles:
         self.fetch_ms = (time.perf_counter() - started) * 1000
         return directory
 
-    def prepare(self) -> None:
-        self.inner.prepare()
-
     def remove(self, digest: str) -> bool:
         return self.inner.remove(digest)
 

@@ -60,9 +60,6 @@ class _Files:
                 shutil.copy(self._adapter / name, folder / name)
         return folder
 
-    def prepare(self) -> None:
-        """Nothing is made ready."""
-
     def remove(self, digest: str) -> bool:
         return True
 

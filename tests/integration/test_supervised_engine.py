@@ -51,9 +51,6 @@ class CopiedFiles:
         self.remove(digest)
         return Path(shutil.copytree(self.sources[digest], self.root / digest))
 
-    def prepare(self) -> None:
-        """Nothing is made ready."""
-
     def remove(self, digest: str) -> bool:
         shutil.rmtree(self.root / digest, ignore_errors=True)
         return not (self.root / digest).exists()

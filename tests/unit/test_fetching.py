@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from inference.adapters import spare_file
 from inference.adapters.adapter_files import AdapterFiles, NotServable, adapter_folder
 from schemas.base.canonical import adapter_digest
 from schemas.evidence.statements import EVICTION_PREDICATE, TRAINING_PREDICATE, statement
@@ -200,10 +201,12 @@ async def test_removing_leaves_nothing_and_may_be_done_twice(bench: Bench) -> No
     assert list(bench.root.rglob("*")) == []
 
 
-async def test_the_next_adapter_is_written_over_a_file_of_zeros_that_has_no_name(bench: Bench) -> None:
+async def test_the_next_adapter_is_written_over_a_file_of_zeros_that_has_no_name(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spare_file, "PAUSE_SECONDS", 0.0)
     first, second = Adapter(), Adapter(tenant=OTHER)
     await bench.files.fetch(TENANT, await bench.store(first))
-    bench.files.prepare()
     await bench.files.spare.made()
     (file,) = bench.files.spare._made
     spare = os.fstat(file.fileno())

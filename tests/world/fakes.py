@@ -160,9 +160,6 @@ class FakeFiles:
         self.held.add(digest)
         return Path("/nowhere") / digest
 
-    def prepare(self) -> None:
-        """Nothing is made ready."""
-
     def remove(self, digest: str) -> bool:
         self.held.discard(digest)
         return True

@@ -151,9 +151,6 @@ class StrictFiles:
         self.held.add(digest)
         return Path("/nowhere") / digest
 
-    def prepare(self) -> None:
-        """Nothing is made ready."""
-
     def remove(self, digest: str) -> bool:
         assert digest not in self.engine.names, "the files of an adapter that the engine may read are removed"
         self.log.append(f"remove {digest}")
