@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import psutil
 import pytest
 
 from producers.demo import memory
@@ -52,6 +53,7 @@ def test_pages_are_walked_again_only_when_there_are_more(monkeypatch: pytest.Mon
         return len(walks)
 
     monkeypatch.setattr(memory, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(memory, "tree", lambda _: [psutil.Process()])
     monkeypatch.setattr(memory, "resident_bytes", looked)
     monkeypatch.setattr(memory, "proportional_bytes", walked)
     with MemoryPeak() as peak:
