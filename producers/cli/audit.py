@@ -164,10 +164,12 @@ def show(
         if withdrawn:
             found = await audit_log.withdrawals(tenancy, tenant, entries, trust(settings), known)
             ended = [one for one in found if adapter is None or digest in one.adapters]
-            chosen = [entry for entry in entries if entry.seq in {one.seq for one in ended}]
+            places = {one.seq for one in ended}
+            chosen = [entry for entry in entries if entry.seq in places]
         actors = None if person is None else audit_log.person(person, known)
         chosen = audit_log.selected(chosen, kind=kind, since=moment, actors=actors)
-        ended = [one for one in ended if one.seq in {entry.seq for entry in chosen}]
+        left = {entry.seq for entry in chosen}
+        ended = [one for one in ended if one.seq in left]
         resolved = await audit_log.names(tenancy, tenant, known)
         return [audit_log.shown(entry, resolved) for entry in chosen], used, ended
 
