@@ -22,8 +22,8 @@ _ZEROS = bytes(2**18)
 
 @dataclass
 class SpareFile:
-    """One at most, in the memory-backed ``folder``. There is none before the first was asked for, where there is no
-    room, and where the file system has no files without a name: whoever takes it makes one of its own then.
+    """Holds at most one file, in the memory-backed ``folder``. It holds none before the first fetch, without room, and
+    on a file system without nameless files: a fetch creates its own file then.
     """
 
     folder: Path
@@ -42,11 +42,6 @@ class SpareFile:
         """Make one of ``size`` bytes after :data:`PAUSE_SECONDS`, where there is none."""
         if not self._made and (self._making is None or self._making.done()):
             self._making = asyncio.create_task(self._make_later(size))
-
-    async def made(self) -> None:
-        """Wait until the one that is being made is there."""
-        if self._making is not None:
-            await asyncio.wait([self._making])
 
     async def _make_later(self, size: int) -> None:
         await asyncio.sleep(PAUSE_SECONDS)

@@ -212,7 +212,7 @@ async def _ours(bench: Bench) -> float:
     if lora_id not in await bench.slots():
         raise RuntimeError("the adapter was to have a slot")
     bench.note(COPY, await bench.activation_ms(lora_id))
-    await bench.replica.files.inner.spare.made()  # not beside what is measured next
+    await bench.replica.files.at_rest()  # not beside what is measured next
     await bench.remove(digest)
     return first
 

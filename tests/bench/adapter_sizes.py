@@ -70,7 +70,7 @@ class Sizes:
             used = time.process_time()
             async with self.replica.placement.held(tenant, digest):
                 ours.append(self.replica.load_ms[-1])
-            await self.replica.files.inner.spare.made()  # or the peer would have a processor less
+            await self.replica.files.at_rest()  # or the peer would have a processor less
             self._note(_processor(megabytes, "ours"), (time.process_time() - used) * 1000)
             await self.replica.placement._unload(digest)
             used = time.process_time()

@@ -78,6 +78,11 @@ class TimedFiles:
     def remove(self, digest: str) -> bool:
         return self.inner.remove(digest)
 
+    async def at_rest(self) -> None:
+        """Wait for the file that is made after a fetch: it takes a processor."""
+        if (making := self.inner.spare._making) is not None:
+            await making
+
 
 @dataclass
 class Replica:
