@@ -69,7 +69,7 @@ def total(processes: list[psutil.Process], measure: Callable[[psutil.Process], i
 
 
 def resident_bytes(process: psutil.Process) -> int:
-    """What it maps; a page that several map counts for each."""
+    """Its resident set size: a page that several processes map counts for each."""
     return int(process.memory_info().rss)
 
 

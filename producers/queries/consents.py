@@ -37,8 +37,8 @@ class Consents:
 
 
 async def consents(tenancy: Tenancy, tenant: TenantId, *, behind: str = "", most: int | None = None) -> Consents:
-    """By id. At most so many consents and waiting examples are read, those behind a place of the listing: a consent of
-    which more wait goes on in the next part. Raises :class:`KeyDestroyed`.
+    """List consents by id. Reads at most ``most`` consents and waiting examples, from ``behind`` on: a consent for
+    which more examples wait continues in the next part. Raises :class:`KeyDestroyed`.
     """
     store = await tenancy.store(tenant)
     ids = set[str]()

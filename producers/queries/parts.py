@@ -15,7 +15,7 @@ class Part:
 
 
 async def part_of(listing: AsyncIterator[str], most: int | None) -> Part:
-    """The first names, at most so many; all where ``most`` is None."""
+    """Take the first ``most`` names, or all of them where it is None."""
     names: list[str] = []
     async for name in listing:
         if len(names) == most:

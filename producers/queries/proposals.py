@@ -25,7 +25,7 @@ from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 LOOKED_AT = 500
-"""What one request looks at before it says that it found nothing so far."""
+"""Proposals that one request reads before it answers that it found none so far."""
 AT_A_TIME = 10
 
 
