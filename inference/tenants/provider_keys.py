@@ -24,6 +24,8 @@ MAX_BYTES = 262_144
 MAX_KEYS = 64
 RSA_BITS = range(2048, 8193)
 """Fewer are too weak; more would make each check of a signature slow."""
+RSA_EXPONENT_BITS = 32
+"""Usual are 17. A check of a signature takes a hundred times as long with an exponent as long as its key."""
 
 ProviderKey = RSAKey | ECKey | OKPKey
 _PUBLIC: Mapping[str, tuple[str, ...]] = {
@@ -113,6 +115,11 @@ def _key(given: Mapping[str, Any]) -> ProviderKey | None:
         return None
     try:
         key = _KINDS[kind].import_key({name: given[name] for name in _PUBLIC[kind]})
-        return None if isinstance(key, RSAKey) and key.public_key.key_size not in RSA_BITS else key
+        return None if isinstance(key, RSAKey) and not _is_fit(key) else key
     except (JoseError, KeyError, ValueError, TypeError):
         return None
+
+
+def _is_fit(key: RSAKey) -> bool:
+    exponent = key.public_key.public_numbers().e
+    return key.public_key.key_size in RSA_BITS and exponent.bit_length() <= RSA_EXPONENT_BITS

@@ -21,6 +21,7 @@ async def test_keys_for_signatures_are_taken_and_others_left_out() -> None:
         public(RSA, "encrypts", use="enc"),
         public(RSA, "other-algorithm", alg="RS512"),
         public(weak, "weak"),
+        {**public(RSA, "dear"), "e": public(RSA, "dear")["n"][:300] + "AQ"},  # each check of a signature takes long
         public(ECKey.generate_key("P-384"), "curve"),
         {"kty": "oct", "k": "eHh4eHh4eHh4eHh4eHh4eA", "kid": "symmetric"},
         {"kty": "RSA", "kid": "broken", "n": "!", "e": "AQAB"},
