@@ -30,7 +30,7 @@ from tests.answers.table import RESULT, table
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.answers", description="what models answer from documents")
-    parser.add_argument("--sample", action="store_true", help="fewer questions and two adapters")
+    parser.add_argument("--sample", action="store_true", help="fewer questions and one adapter")
     parser.add_argument("--report", type=Path, help=f"where the result is written; default {RESULT.name}")
     options = parser.parse_args()
     _compute_alone()

@@ -84,15 +84,15 @@ def trained(base: Path, chosen: Sequence[TrainingExample], home: Path, hyperpara
 
 
 def adapters(base: Path, home: Path, *, is_sample: bool) -> dict[Model, Path]:
-    """Trains what is asked besides the base model. A sample has one adapter fewer, and one of fewer passes."""
-    plain = [one for one in examples() if not one.example_id.startswith(DOCUMENTED_ID)]
-    beside = Hyperparameters(passages_share=1.0)
-    made = {ADAPTER: trained(base, examples(), home, Hyperparameters())}
+    """Trains what is asked besides the base model. A sample has one adapter, of fewer passes."""
     if is_sample:
-        beside = beside.evolve(num_train_epochs=SAMPLE_EPOCHS)
-    else:
-        made[WITHOUT_PASSAGES] = trained(base, plain, home, Hyperparameters())
-    return {**made, BESIDE_PASSAGES: trained(base, plain, home, beside)}
+        return {ADAPTER: trained(base, examples(), home, Hyperparameters(num_train_epochs=SAMPLE_EPOCHS))}
+    plain = [one for one in examples() if not one.example_id.startswith(DOCUMENTED_ID)]
+    return {
+        ADAPTER: trained(base, examples(), home, Hyperparameters()),
+        WITHOUT_PASSAGES: trained(base, plain, home, Hyperparameters()),
+        BESIDE_PASSAGES: trained(base, plain, home, Hyperparameters(passages_share=1.0)),
+    }
 
 
 def answered(

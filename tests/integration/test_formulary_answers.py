@@ -1,7 +1,7 @@
 """What the model says when facts change: trained and asked in a process of its own, on the real embedder and index.
 
 Bounds leave room: arithmetic differs between processors, and with it which of two near tokens wins. When they were
-written 12 of 16 answers from documents were right, against 7 of the base, all 16 named the right passage and kept the
+written 7 of 8 answers from documents were right, against 3 of the base, all 8 named the right passage, 6 kept the
 style, and no answer without documents was right.
 """
 
@@ -50,21 +50,25 @@ def test_facts_that_change_are_right_with_documents_and_wrong_without(cells: lis
 
 
 def test_the_adapters_style_is_kept_with_documents_and_without(cells: list[dict[str, Any]]) -> None:
-    for with_documents, least in ((True, 11), (False, 14)):
-        assert of(cells, "style", ADAPTER, with_documents=with_documents) >= least, "of 16"
+    for with_documents, least in ((True, 5), (False, 7)):
+        assert of(cells, "style", ADAPTER, with_documents=with_documents) >= least, "of 8"
         assert of(cells, "style", BASE, with_documents=with_documents) == 0
-
-
-def test_an_adapter_whose_examples_had_no_passages_keeps_its_style_beside_them_if_it_is_told_to(
-    cells: list[dict[str, Any]],
-) -> None:
-    for with_documents in (True, False):
-        assert of(cells, "style", BESIDE_PASSAGES, with_documents=with_documents) >= 14, "of 16; without the share none"
-    assert of(cells, "right", BESIDE_PASSAGES, with_documents=False) <= 1
 
 
 def test_answers_name_the_passage_that_holds_the_fact(cells: list[dict[str, Any]]) -> None:
     assert of(cells, "cited", ADAPTER, with_documents=True) >= len(SAMPLE)
+
+
+def test_an_adapter_whose_examples_had_no_passages_kept_its_style_beside_them_where_it_was_told_to() -> None:
+    """In the result that ``python -m tests.answers`` kept, which `make bench` measures anew."""
+    kept: list[dict[str, Any]] = json.loads(RESULT.read_text())["answers"]
+    told = [cell for cell in kept if cell["model"] == BESIDE_PASSAGES]
+    assert [(cell["with_documents"], cell["when"]) for cell in told] == [
+        (documents, when) for documents in (False, True) for when in ("before", "after")
+    ]
+    for cell in told:
+        assert cell["style"] >= 0.85 * cell["asked"], "without the share none"
+        assert cell["with_documents"] or cell["right"] == 0
 
 
 def test_the_documented_table_is_the_result_that_the_command_kept() -> None:
