@@ -16,7 +16,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from schemas.base.addresses import is_loopback, is_provider_address
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
-from tenancy.platform.http_bodies import bounded_body
+from tenancy.platform.http_bodies import PLAIN, bounded_answer
 
 FETCH_SECONDS = 5.0
 """For both documents together."""
@@ -49,11 +49,10 @@ class KeysUnavailable(Refused):
 
 
 def new_client() -> httpx.AsyncClient:
-    """Takes no compressed answers, which could be inflated beyond any bound."""
     return httpx.AsyncClient(
         follow_redirects=False,
         timeout=FETCH_SECONDS,
-        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        headers={"Accept": "application/json", **PLAIN},
     )
 
 
@@ -89,9 +88,9 @@ def _may_be_asked(address: object, issuer: str) -> bool:
 async def _document(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     """Raises :class:`ValueError` for what is no JSON object of at most :data:`MAX_BYTES`."""
     async with client.stream("GET", url) as answer:
-        if answer.status_code != 200 or answer.headers.get("content-encoding", "identity") != "identity":
-            raise ValueError("no plain answer")
-        received = await bounded_body(answer.aiter_bytes(), MAX_BYTES)
+        if answer.status_code != 200:
+            raise ValueError("no answer")
+        received = await bounded_answer(answer, MAX_BYTES)
     document = await asyncio.to_thread(parse_json, received)
     if not isinstance(document, dict):
         raise ValueError("no JSON object")

@@ -86,10 +86,8 @@ async def project_of(studio: Studio, folder: Path) -> AsyncIterator[tuple[Projec
     key = OKPKey.import_key(dict(await parts.tenancy.keys.public_key(TENANT)))
     made = studio.made("/api/projects/", {"title": secrets.token_hex(4), "label_config": CONFIG})
     bus, secret = RecordingPublisher(), secrets.token_bytes(32)
-    async with httpx.AsyncClient(
-        base_url=studio.url, auth=PersonalAccessToken(studio.token, studio.url), trust_env=False, timeout=60
-    ) as client:
-        tool = LabelStudio(ToolClient(client), str(made["id"]), Fields())
+    async with httpx.AsyncClient(base_url=studio.url, trust_env=False, timeout=60) as client:
+        tool = LabelStudio(ToolClient(client, PersonalAccessToken(studio.token)), str(made["id"]), Fields())
         proposer = Proposer(TENANT, key, SourceKey(bytes(32)), GATE, bus, "/test", lambda: NOW)
         counter = metrics.get_meter("test").create_counter("records")
         receiver = Receiver(tool, proposer, folder / "position", 3600.0, counter)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import hmac
 import json
 import logging
@@ -464,6 +465,21 @@ async def test_a_tool_that_answers_badly_is_refused_or_asked_again_and_never_quo
     assert body.decode() not in str(failed.value) or not body
 
 
+@pytest.mark.parametrize("path", ["/api/token/refresh/", "/api/tasks/1/"])
+async def test_a_compressed_answer_is_refused_before_a_few_bytes_of_it_become_gigabytes(path: str) -> None:
+    def answers(request: httpx.Request) -> httpx.Response:
+        assert request.headers["accept-encoding"] == "identity"
+        told = json.dumps({**STUDIO_TASK, "id": 1, "access": "first"}).encode()
+        if request.url.path != path:
+            return httpx.Response(200, content=told)
+        twice = httpx.ByteStream(gzip.compress(gzip.compress(told)))
+        return httpx.Response(200, headers={"content-encoding": "gzip, gzip"}, stream=twice)
+
+    held = ToolClient(tool_client(answers).client, PersonalAccessToken("pat"))
+    with pytest.raises(Refused, match="documented shape"):
+        await LabelStudio(held, "1", Fields()).record("1")
+
+
 # As Label Studio 1.23.2 answered GET /api/tasks/2/, without the fields that nothing reads.
 STUDIO_TASK: dict[str, Any] = {
     "id": 2,
@@ -504,10 +520,8 @@ async def test_a_personal_access_token_gives_access_tokens_and_a_stale_one_is_re
         return httpx.Response(200, json=STUDIO_TASK)
 
     transport = httpx.MockTransport(answers)
-    client = httpx.AsyncClient(
-        base_url="http://tool/ls", transport=transport, auth=PersonalAccessToken("pat", "http://tool/ls/")
-    )
-    studio = LabelStudio(ToolClient(client), "1", Fields())
+    client = httpx.AsyncClient(base_url="http://tool/ls", transport=transport)
+    studio = LabelStudio(ToolClient(client, PersonalAccessToken("pat")), "1", Fields())
     record = await studio.record("2")
     assert record is not None
     assert [(one.annotator, one.verdict) for one in record.annotations] == [("1", "approved")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import io
 import json
 import logging
@@ -19,6 +20,7 @@ from joserfc.jwk import ECKey, OKPKey
 from producers.operations.trust_admin import ensure_keys
 from producers.sources.fhir import app as fhir_app
 from producers.sources.fhir import receiving
+from producers.sources.fhir.answers import ServerUnavailable
 from producers.sources.fhir.app import FhirSource
 from producers.sources.fhir.positions import Positions
 from producers.sources.fhir.resources import Resource, validated
@@ -366,6 +368,17 @@ async def test_no_address_but_the_servers_is_read() -> None:
     client = httpx.AsyncClient(transport=httpx.MockTransport(elsewhere))
     with pytest.raises(Exception, match="another server"):
         await FhirServer(client, BASE).search("Consent", {"patient": "Patient/p1"})
+
+
+async def test_a_compressed_answer_is_none_before_a_few_bytes_of_it_become_gigabytes() -> None:
+    def compressed(request: httpx.Request) -> httpx.Response:
+        assert request.headers["accept-encoding"] == "identity"
+        twice = gzip.compress(gzip.compress(json.dumps({"resourceType": "Patient", "id": "p1"}).encode()))
+        return httpx.Response(200, headers={"content-encoding": "gzip, gzip"}, stream=httpx.ByteStream(twice))
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(compressed))
+    with pytest.raises(ServerUnavailable, match="Patient"):
+        await FhirServer(client, BASE).read("Patient/p1")
 
 
 def test_a_client_key_is_a_private_one_with_a_name(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class CurationToolSource:
             reject=settings.curation_reject_value,
         )
         if settings.curation_tool == "label-studio":
-            return LabelStudio(ToolClient(client), settings.curation_project, fields)
+            return LabelStudio(ToolClient(client, PersonalAccessToken(self.token)), settings.curation_project, fields)
         return Argilla(ToolClient(client), settings.curation_project, fields)
 
     def client(self) -> httpx.AsyncClient:
@@ -82,7 +82,6 @@ class CurationToolSource:
         return httpx.AsyncClient(
             base_url=settings.curation_url.rstrip("/"),
             headers={"X-Argilla-Api-Key": self.token} if is_argilla else {},
-            auth=None if is_argilla else PersonalAccessToken(self.token, settings.curation_url),
             timeout=settings.curation_request_seconds,
             follow_redirects=False,
             trust_env=False,
