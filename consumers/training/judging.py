@@ -20,6 +20,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.platform.concurrency import gathered
 from tenancy.redaction.at_first_use import GateSource
+from tenancy.redaction.port import JudgingStopped
 from tenancy.redaction.terms import TenantTerms
 from tenancy.tenant_id import TenantId
 
@@ -40,14 +41,14 @@ def judged(
 ) -> Judged:
     """Judge one text after another, some tens in a second: no more than one is in the gate's memory.
 
-    Blocks. Raises :class:`TrainingStopped` between two texts when asked to.
+    Blocks. Raises :class:`TrainingStopped` between two messages when asked to.
     """
     opened, clean, hits, codes = gate(), {}, {}, {}
     for example in examples:
-        if should_stop():
-            raise TrainingStopped
         try:
-            report = opened.redact(example.messages, terms=terms).report
+            report = opened.judge(example.messages, should_stop, terms=terms)
+        except JudgingStopped:
+            raise TrainingStopped from None
         except Refused as refusal:  # too long to be judged
             codes[example.example_id] = refusal.code
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pydantic import ValidationError
 
@@ -12,13 +12,18 @@ from schemas.base.redaction import IdentifierType, RedactionReport
 from schemas.bus.content import ChatMessage
 from tenancy.errors import Refused
 from tenancy.redaction.placeholders import PLACEHOLDER, Placeholders, placeholders_in
-from tenancy.redaction.port import Detector, RedactedMessages, RedactedText, Span
+from tenancy.redaction.port import Detector, JudgingStopped, RedactedMessages, RedactedText, Span
 from tenancy.redaction.reading import read
 from tenancy.redaction.shifted_dates import DateShift
 from tenancy.redaction.terms import NAME as TERMS
 from tenancy.redaction.terms import NO_TERMS, TenantTerms
+from tenancy.redaction.token_features import tokens
 
 MOST_CHARACTERS = 1_000_000
+MOST_WORDS = 65_536
+"""Words and marks of a conversation that is judged: a processor's time goes with them, 80 to 160 microseconds
+each. The longest inline content holds some 40,000 of prose, and 200,000 where each character is one."""
+
 MOST_ROUNDS = 6
 """A placeholder changes what stands around it, and a detector may see more then. The second round mostly ends it."""
 
@@ -70,6 +75,20 @@ class UnionGate:
         except ValidationError:
             raise Refused("text-too-long", "refused: with its placeholders a message is too long; split it") from None
         return RedactedMessages(redacted, spans, self._report(spans, terms))
+
+    def judge(
+        self, messages: Sequence[ChatMessage], should_stop: Callable[[], bool], *, terms: TenantTerms | None = None
+    ) -> RedactionReport:
+        """See :class:`~tenancy.redaction.port.RedactionGate`."""
+        if sum(len(tokens(read(message.content).text)) for message in messages) > MOST_WORDS:
+            why = f"refused: a text of more than {MOST_WORDS} words and marks is not judged; split it"
+            raise Refused("text-too-long", why)
+        found = []
+        for message in messages:
+            if should_stop():
+                raise JudgingStopped
+            found.append(_merged(self._round(message.content, (), terms or NO_TERMS)))
+        return self._report(found, terms)
 
     def _round(self, text: str, found: Sequence[Span], terms: TenantTerms) -> list[Span]:
         """What is found once ``found`` is replaced, in the characters of ``text``."""

@@ -6,7 +6,7 @@ reports nor its errors hold text, so that both may be stored, logged and publish
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,6 +44,10 @@ class RedactedMessages:
     messages: tuple[ChatMessage, ...]
     spans: tuple[tuple[Span, ...], ...]
     report: RedactionReport
+
+
+class JudgingStopped(Exception):
+    """Raised by :meth:`RedactionGate.judge` when it is asked to stop. Nothing was judged then."""
 
 
 class Detector(Protocol):
@@ -91,4 +95,15 @@ class RedactionGate(Protocol):
         self, text: str, *, terms: TenantTerms | None = None, dates: DateShift | None = None
     ) -> RedactedText:
         """:meth:`redact` for one text."""
+        ...
+
+    def judge(
+        self, messages: Sequence[ChatMessage], should_stop: Callable[[], bool], *, terms: TenantTerms | None = None
+    ) -> RedactionReport:
+        """Say whether a conversation that was redacted before holds an identifier still, and how many of which kind.
+
+        One look at each message, where :meth:`redact` looks until nothing more is found. Raises
+        :class:`~tenancy.errors.Refused` (``text-too-long``) before it looks, and :class:`JudgingStopped` where
+        ``should_stop``, which is asked before each message, says so.
+        """
         ...

@@ -378,6 +378,7 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
         + page("tenancy/knowledge/database/settings.py")
         + page("tenancy/lifecycle/contents.py")
         + page("tenancy/redaction/judging.py")
+        + page("tenancy/redaction/gate.py")
     )
     raised |= set(re.findall(r'Refused\(\s*"([a-z0-9-]+)"', handlers))
     raised |= set(re.findall(r'(?:Refused|__init__)\(\s*"([a-z0-9-]+)"', boundary))
