@@ -85,7 +85,7 @@ def structured_outputs(field: str, value: Any) -> None:
 def tools(field: str, value: Any) -> None:
     if not isinstance(value, list) or len(value) > MAX_TOOLS:
         raise refused(field, f"must be a list of at most {MAX_TOOLS} tools")
-    names = set()
+    names, characters = set(), 0
     for index, tool in enumerate(value):
         where = f"{field}[{index}]"
         if not isinstance(tool, dict) or tool.get("type") != "function":
@@ -96,12 +96,18 @@ def tools(field: str, value: Any) -> None:
         _description(f"{where}.function.description", function.get("description"))
         _strict(f"{where}.function.strict", function.get("strict"))
         if function.get("parameters"):
-            schema(f"{where}.function.parameters", function["parameters"])
+            characters += schema(f"{where}.function.parameters", function["parameters"])
+        if characters > MAX_TOOLS_BYTES:
+            raise _too_long(field)
         names.add(function["name"])
     if len(names) != len(value):
         raise refused(field, "must have names that differ")
     if len(json.dumps(value)) > MAX_TOOLS_BYTES:
-        raise refused(field, f"may be {MAX_TOOLS_BYTES} bytes long in all")
+        raise _too_long(field)
+
+
+def _too_long(field: str) -> EngineRefused:
+    return refused(field, f"may be {MAX_TOOLS_BYTES} bytes long in all")
 
 
 def tool_choice(field: str, value: Any) -> None:
@@ -113,11 +119,13 @@ def tool_choice(field: str, value: Any) -> None:
     _name(f"{field}.function.name", _only(f"{field}.function", value.get("function"), "name").get("name"))
 
 
-def schema(field: str, value: Any) -> None:
-    """A JSON schema of bounded size, depth and patterns."""
+def schema(field: str, value: Any) -> int:
+    """A JSON schema of bounded size, depth and patterns; its length in characters. Patterns are looked at last, since
+    they cost the most, on the event loop of all tenants.
+    """
     if not isinstance(value, dict):
         raise refused(field, "must be a JSON schema, as an object")
-    nodes, waiting = 0, [(value, 1)]
+    nodes, waiting, patterns = 0, [(value, 1)], list[str]()
     while waiting:
         node, depth = waiting.pop()
         nodes += 1
@@ -126,7 +134,7 @@ def schema(field: str, value: Any) -> None:
         if nodes > MAX_SCHEMA_NODES:
             raise refused(field, f"may have at most {MAX_SCHEMA_NODES} parts")
         if isinstance(node, dict):
-            _bounded_patterns(field, node)
+            patterns += _patterns(node)
             _own_reference(field, node)
             waiting += [(each, depth + 1) for each in node.values()]
         elif isinstance(node, list):
@@ -138,6 +146,9 @@ def schema(field: str, value: Any) -> None:
     field_checks.text(field, written)
     if len(written.encode()) > MAX_SCHEMA_BYTES:
         raise refused(field, f"may be at most {MAX_SCHEMA_BYTES} bytes long")
+    for pattern in patterns:
+        _pattern(field, pattern)
+    return len(written)
 
 
 def constrained(fields: dict[str, Any]) -> dict[str, Any]:
@@ -228,11 +239,9 @@ def _choices(field: str, value: Any) -> None:
             raise refused(field, f"must be 1 to {MAX_CHOICE_LENGTH} characters each")
 
 
-def _bounded_patterns(field: str, node: Mapping[str, Any]) -> None:
-    patterns = [node.get("pattern"), *(node["patternProperties"] if _has_patterns(node) else ())]
-    for pattern in patterns:
-        if isinstance(pattern, str):
-            _pattern(field, pattern)
+def _patterns(node: Mapping[str, Any]) -> list[str]:
+    found = [node.get("pattern"), *(node["patternProperties"] if _has_patterns(node) else ())]
+    return [pattern for pattern in found if isinstance(pattern, str)]
 
 
 def _own_reference(field: str, node: Mapping[str, Any]) -> None:

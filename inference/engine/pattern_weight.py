@@ -12,7 +12,8 @@ MAX_WEIGHT = 1024
 UNBOUNDED = 32
 """What ``*`` and ``+`` count: two of them around each other stay cheap, three do not (measured over 300 tokens)."""
 
-_PARTS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{(?P<least>\d+)(?P<comma>,(?P<most>\d*))?\}|.", re.DOTALL)
+# A class without an end is one part up to there, or each of many would be read to the end of all.
+_PARTS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*+\]?|\{(?P<least>\d+)(?P<comma>,(?P<most>\d*))?\}|.", re.DOTALL)
 
 
 def weight(pattern: str) -> int:

@@ -160,6 +160,8 @@ async def test_a_trial_that_has_begun_is_finished_for_a_caller_who_leaves_and_wh
         ("a{x}{,3}", 1),
         ("))){9}", 9),
         ("a{99999999999999}", 999999999),
+        ("[" * 500 + "((a*)*)*", 1),  # no class ends, so that this is no pattern: it is read once, and not 500 times
+        (r"[((a*)*)*\]", 1),
     ],
 )
 def test_a_pattern_weighs_the_product_of_its_nested_repetitions(pattern: str, expected: int) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from inference.engine import constrained_fields
 from inference.engine.constrained_fields import (
     MAX_PATTERN,
     MAX_SCHEMA_BYTES,
     MAX_SCHEMA_DEPTH,
     MAX_SCHEMA_NODES,
     MAX_TOOLS,
+    MAX_TOOLS_BYTES,
     NO_PARAMETERS,
     Constraint,
 )
@@ -323,6 +325,25 @@ def test_a_value_that_chat_cannot_take_is_refused_by_the_fields_name(field: str)
         assert refused.value.status == 400
         assert re.match(rf"{field}($|[.\[])", str(refused.value.field))
         assert "secret" not in str(refused.value)
+
+
+def test_no_more_of_patterns_is_looked_at_than_may_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the event loop of all tenants; a body has room for thirty times as much."""
+    looked_at: list[str] = []
+
+    def looked(pattern: str) -> int:
+        looked_at.append(pattern)
+        return 1
+
+    monkeypatch.setattr(constrained_fields, "weight", looked)
+    few, many = ({"anyOf": [{"pattern": "a" * MAX_PATTERN}] * count} for count in (50, 1_500))
+    for sent in (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": many}}},
+        {"tools": [function(parameters=few, name=f"f{number}") for number in range(30)]},
+    ):
+        with pytest.raises(EngineRefused, match="bytes long"):
+            chat(**sent)
+    assert 0 < sum(map(len, looked_at)) < MAX_TOOLS_BYTES + MAX_SCHEMA_BYTES
 
 
 @pytest.mark.parametrize("field", sorted(BAD.keys() | BAD_IN_COMPLETION))
