@@ -20,6 +20,7 @@ from joserfc.jwk import OKPKey
 
 from producers.operations.trust_admin import ensure_keys
 from producers.sources.mllp import app as mllp_app
+from producers.sources.mllp import listener as mllp_listener
 from producers.sources.mllp.app import Hl7Source, tls_context
 from producers.sources.mllp.conversations import Codes
 from producers.sources.mllp.framing import END, START, framed, frames
@@ -274,6 +275,20 @@ async def test_with_tls_only_who_shows_a_certificate_of_the_authority_is_heard(t
             "AA",
         ]
     assert len(bus.events) == 2
+
+
+async def test_a_stranger_that_begins_no_handshake_keeps_no_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate(tmp_path, "listener", certificate(tmp_path, "authority", None))
+    monkeypatch.setattr(mllp_listener, "HANDSHAKE_SECONDS", 0.1)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "listener.pem", tmp_path / "listener.key")
+    async with listener(Bus()).listening("127.0.0.1", 0, tls) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(SECONDS):
+            assert await reader.read() == b""
+        writer.close()
 
 
 async def test_nothing_is_accepted_before_the_bus_has_it() -> None:

@@ -27,6 +27,9 @@ logger = logging.getLogger(f"{SCOPE}.hl7")
 MOST_MESSAGES = 10_000
 """Of a batch in one frame. A few bytes make a message, and an answer takes many more."""
 
+HANDSHAKE_SECONDS = 5.0
+"""Of TLS, before which a connection counts among none: strangers, who have no certificate, keep no descriptor longer."""
+
 Take = Callable[[Message], Awaitable[None]]
 """Publishes what is made of a message. Raises NoCandidate, Refused and Transient."""
 
@@ -58,7 +61,8 @@ class Listener:
     async def listening(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
         """Listen, and say on which port. At the end finish and answer what is in hand, and take nothing more."""
         self._idle.set()
-        server = await asyncio.start_server(self._connected, host, port, ssl=tls)
+        handshake = None if tls is None else HANDSHAKE_SECONDS
+        server = await asyncio.start_server(self._connected, host, port, ssl=tls, ssl_handshake_timeout=handshake)
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
