@@ -28,7 +28,7 @@ MOST_MESSAGES = 10_000
 """Of a batch in one frame. A few bytes make a message, and an answer takes many more."""
 
 HANDSHAKE_SECONDS = 5.0
-"""Of TLS, before which a connection counts among none: strangers, who have no certificate, keep no descriptor longer."""
+"""Of TLS. Before it a connection counts among none, so that strangers would keep descriptors without a bound."""
 
 Take = Callable[[Message], Awaitable[None]]
 """Publishes what is made of a message. Raises NoCandidate, Refused and Transient."""
