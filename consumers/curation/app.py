@@ -11,10 +11,10 @@ from consumers.curation.rescans import RescanReconciler
 from consumers.curation.returns import on_example_returned
 from consumers.curation.reviews import on_example_reviewed
 from consumers.curation.runs import on_consents_granted, on_examples_approved
-from consumers.curation.settings import CurationSettings
 from consumers.runtime.dispatch import Handlers, on
 from consumers.runtime.runs import InRuns
 from consumers.runtime.service import serve
+from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.share import Share
 from schemas.bus import events
 from tenancy.bootstrap import Tenancy
@@ -45,7 +45,7 @@ HANDLERS = handlers_with(AtFirstUse(standard_gate))
 
 
 def main() -> None:
-    settings = loaded_or_exit(CurationSettings)
+    settings = loaded_or_exit(ConsumerSettings)
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[Tenancy, Sequence[Periodic]]]:

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 from consumers.export import handlers
 from consumers.export.handlers import ExportPorts
-from consumers.export.settings import ExportSettings
 from consumers.runtime.dispatch import Handlers, on
 from consumers.runtime.service import serve
+from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.share import Share
 from schemas.bus import events
 from tenancy.bootstrap import Tenancy, trust
@@ -20,7 +20,7 @@ HANDLERS: Handlers[ExportPorts] = dict([on(events.ExportRequested, handlers.on_e
 
 
 def main() -> None:
-    settings = loaded_or_exit(ExportSettings)
+    settings = loaded_or_exit(ConsumerSettings)
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[ExportPorts, Sequence[Periodic]]]:

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from consumers.adapters.settings import AdaptersSettings
-from consumers.curation.settings import CurationSettings
-from consumers.export.settings import ExportSettings
 from consumers.knowledge.settings import KnowledgeSettings
 from consumers.ledger.settings import LedgerSettings
 from consumers.purge.settings import PurgeSettings
+from consumers.runtime.settings import ConsumerSettings
 from consumers.training.settings import TrainingSettings
 from deploy.local.services import SERVICES, Folders, Service, service_command, service_environment
 from inference.settings import InferenceSettings
@@ -28,10 +27,10 @@ from tests.unit.stack_parts import stack_of
 
 SETTINGS: dict[str, type[PlatformSettings]] = {
     "operators": OperatorSettings,
-    "curation": CurationSettings,
+    "curation": ConsumerSettings,
     "training": TrainingSettings,
     "adapters": AdaptersSettings,
-    "export": ExportSettings,
+    "export": ConsumerSettings,
     "knowledge": KnowledgeSettings,
     "purge": PurgeSettings,
     "ledger": LedgerSettings,

@@ -8,10 +8,9 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from consumers.adapters.settings import AdaptersSettings
-from consumers.curation.settings import CurationSettings
-from consumers.export.settings import ExportSettings
 from consumers.ledger.settings import LedgerSettings
 from consumers.purge.settings import PurgeSettings
+from consumers.runtime.settings import ConsumerSettings
 from consumers.training.settings import TrainingSettings
 from deploy.local.services import INFERENCE, LOCAL_PROFILE, Folders, service_command, service_environment
 from deploy.local.settings import inherited_environment
@@ -34,8 +33,7 @@ SHARED = {
     "settings",
     [
         AdaptersSettings,
-        CurationSettings,
-        ExportSettings,
+        ConsumerSettings,
         LedgerSettings,
         PurgeSettings,
         TrainingSettings,

@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
-from consumers.curation.settings import CurationSettings
 from consumers.ledger.settings import LedgerSettings
 from consumers.purge.settings import PurgeSettings
+from consumers.runtime.settings import ConsumerSettings
 from consumers.training.settings import TrainingSettings
 from deploy.local.settings import LocalSettings
 from inference import wiring
@@ -145,7 +145,7 @@ def test_what_no_service_could_work_with_is_refused_at_the_start(
     assert (CANARY not in str(refusal.value), len(str(refusal.value).splitlines())) == (True, 1)
 
 
-@pytest.mark.parametrize("kind", [PurgeSettings, CurationSettings, LedgerSettings, TrainingSettings, InferenceSettings])
+@pytest.mark.parametrize("kind", [PurgeSettings, ConsumerSettings, LedgerSettings, TrainingSettings, InferenceSettings])
 def test_every_duration_is_bounded(kind: type[BaseSettings], monkeypatch: pytest.MonkeyPatch) -> None:
     """An infinite one waits for ever, and a huge one overflows where it is added to a date."""
     set_to(monkeypatch, ENOUGH)
