@@ -62,13 +62,13 @@ async def list_documents(
     request: Request,
     page: ThePage,
     person: Compliance,
-    after: Annotated[str | None, Query(pattern=OPAQUE_ID_PATTERN)] = None,
+    behind: Annotated[str | None, Query(pattern=OPAQUE_ID_PATTERN)] = None,
 ) -> Response:
     state, held, _ = await named_set(page.tenancy, person.tenant)
-    left = sorted(name for name in held.documents if after is None or name > after)
+    left = sorted(name for name in held.documents if name > (behind or ""))
     documents = {name: held.documents[name] for name in left[:SHOWN_DOCUMENTS]}
     following = left[SHOWN_DOCUMENTS - 1] if len(left) > SHOWN_DOCUMENTS else None
-    return shown(request, "documents.html", state=state, documents=documents, after=after, following=following)
+    return shown(request, "documents.html", state=state, documents=documents, behind=behind, following=following)
 
 
 @router.get("/documents/{document_id}")

@@ -81,8 +81,8 @@ async def test_compliance_sees_what_was_trained_withdrawn_and_purged_and_keeps_t
         few.setattr("producers.review_page.compliance.SHOWN_DOCUMENTS", 1)
         first = await browser.look("/compliance/documents")
         assert "documents/d1" in first and "documents/d2" not in first
-        following = await browser.look(re.findall(r'href="(/compliance/documents\?after=[^"]+)"', first)[0])
-        assert "documents/d2" in following and "documents/d1" not in following and "Next documents" not in following
+        following = await browser.look(re.findall(r'href="(/compliance/documents\?behind=[^"]+)"', first)[0])
+        assert "documents/d2" in following and "documents/d1" not in following and "Next page" not in following
         assert 'href="/compliance/documents"' in following
     html = await browser.look("/compliance/withdrawals")
     assert "example e1" in html
