@@ -27,6 +27,9 @@ from tenancy.service.telemetry import configure_logging, configure_telemetry
 from tenancy.tokens import TokenVerifier
 
 SERVICE = "review"
+CONNECTIONS = 256
+REQUESTS_PER_MINUTE = 240
+"""Of one person."""
 SIGN_INS_PER_MINUTE = 30
 """From one address, or through one proxy."""
 
@@ -36,7 +39,7 @@ def page_of(settings: ReviewPageSettings, key: SourceKey) -> Page:
     trusted, of_ledger = trust(settings), loaded(VerificationSettings)
     return Page(
         limits=Limits(settings.review_idle_seconds, settings.review_session_seconds),
-        people=Rates(settings.review_requests_per_minute, time.monotonic),
+        people=Rates(REQUESTS_PER_MINUTE, time.monotonic),
         strangers=Rates(SIGN_INS_PER_MINUTE, time.monotonic),
         clock=utc_now,
         deadline_seconds=settings.handler_deadline_seconds,
@@ -96,7 +99,7 @@ def main() -> None:
             host=settings.review_host,
             port=settings.review_port,
             graceful_seconds=10,
-            connections=settings.review_connections,
+            connections=CONNECTIONS,
             beside=Beside(health_app(telemetry, lambda: True, is_ready), settings.health_host, settings.health_port),
         )
     finally:

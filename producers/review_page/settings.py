@@ -31,8 +31,6 @@ class ReviewPageSettings(PlatformSettings):
     review_oidc_role_claim: str = Field(default="sano_role", min_length=1, description="claim: one role")
     review_idle_seconds: float = Field(default=1800.0, ge=60, le=DAY_SECONDS, description="a session unused for this")
     review_session_seconds: float = Field(default=28_800.0, ge=60, le=DAY_SECONDS, description="a session's whole life")
-    review_requests_per_minute: int = Field(default=240, ge=10, le=100_000, description="of one person")
-    review_connections: int = Field(default=256, ge=16, le=65_536)
 
     @model_validator(mode="after")
     def _provider_is_whole(self) -> Self:

@@ -35,6 +35,8 @@ from tenancy.service.telemetry import configure_logging, configure_telemetry
 
 SERVICE = "curation-tools"
 SOURCE = "/sanolith/curation-tools"
+REQUEST_SECONDS = 30.0
+"""So long the tool may take to answer."""
 
 
 @dataclass
@@ -82,13 +84,13 @@ class CurationToolSource:
         return httpx.AsyncClient(
             base_url=settings.curation_url.rstrip("/"),
             headers={"X-Argilla-Api-Key": self.token} if is_argilla else {},
-            timeout=settings.curation_request_seconds,
+            timeout=REQUEST_SECONDS,
             follow_redirects=False,
             trust_env=False,
         )
 
     def endpoint(self) -> Endpoint:
-        return Endpoint(lambda: self.receiver, self.sender, self.settings.curation_body_bytes)
+        return Endpoint(lambda: self.receiver, self.sender)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -29,7 +29,7 @@ class Endpoint:
 
     receiver: Callable[[], Receiver | None]
     sender: Sender
-    body_bytes: int
+    body_bytes: int = 8_388_608
     clock: Clock = utc_now
 
     def app(self, lifespan: Lifespan[Starlette] | None = None) -> Starlette:

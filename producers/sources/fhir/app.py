@@ -13,7 +13,7 @@ import httpx
 from producers.sources.fhir.mapping import FhirMapping, read_mapping
 from producers.sources.fhir.positions import Positions
 from producers.sources.fhir.receiving import Receiver
-from producers.sources.fhir.routes import Endpoint
+from producers.sources.fhir.routes import TAKE_SECONDS, Endpoint
 from producers.sources.fhir.server import FhirServer
 from producers.sources.fhir.settings import FhirSettings
 from producers.sources.fhir.smart import BackendService, Key, read_client_key
@@ -30,6 +30,9 @@ from tenancy.service.telemetry import configure_logging, configure_telemetry
 
 SERVICE = "fhir"
 SOURCE = "/sanolith/fhir"
+CONNECTIONS = 64
+REQUEST_SECONDS = 10.0
+"""So long the server may leave a request without an answer."""
 
 
 @dataclass
@@ -60,15 +63,14 @@ class FhirSource:
         )
 
     def endpoint(self) -> Endpoint:
-        settings = self.settings
-        return Endpoint(lambda: self.receiver, self.bearer, settings.fhir_body_bytes, settings.fhir_take_seconds)
+        return Endpoint(lambda: self.receiver, self.bearer)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         settings = self.settings
         gate = await asyncio.to_thread(standard_gate)
         async with (
-            httpx.AsyncClient(timeout=settings.fhir_request_seconds, follow_redirects=False) as client,
+            httpx.AsyncClient(timeout=REQUEST_SECONDS, follow_redirects=False) as client,
             KafkaPublisher(settings.kafka_client(), event_signer(settings)) as publisher,
         ):
             base = settings.fhir_base_url.rstrip("/")
@@ -112,8 +114,8 @@ def main() -> None:
             source.running,
             host=settings.fhir_host,
             port=settings.fhir_port,
-            graceful_seconds=int(settings.fhir_take_seconds) + 5,
-            connections=settings.fhir_connections,
+            graceful_seconds=int(TAKE_SECONDS) + 5,
+            connections=CONNECTIONS,
             beside=Beside(health, settings.health_host, settings.health_port),
         )
     finally:

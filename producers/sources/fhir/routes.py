@@ -31,6 +31,8 @@ logger = logging.getLogger(f"{SCOPE}.fhir")
 CODES = "https://sanolith.example/fhir/refusals"
 MEDIA_TYPES = {"application/fhir+json", "application/json"}
 PATH = "/fhir/notifications"
+TAKE_SECONDS = 60.0
+"""So long one notification may take."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Endpoint:
 
     receiver: Callable[[], Receiver | None]
     bearer: str = field(repr=False)
-    body_bytes: int
-    take_seconds: float
+    body_bytes: int = 4_194_304
+    take_seconds: float = TAKE_SECONDS
 
     def app(self, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
         app = Starlette(routes=[Route(PATH, self._answered, methods=["POST"])], lifespan=lifespan)

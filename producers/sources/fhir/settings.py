@@ -25,10 +25,6 @@ class FhirSettings(SourceSettings):
     fhir_scope: str = Field(default="system/*.rs", min_length=1)
     fhir_mapping_file: Path | None = Field(default=None, description="which element is what; absent: the default")
     fhir_position_file: Path | None = Field(default=None, description="remembers the last event of a subscription")
-    fhir_body_bytes: int = Field(default=4_194_304, ge=1024, le=67_108_864)
-    fhir_connections: int = Field(default=64, ge=1, le=1024)
-    fhir_request_seconds: float = Field(default=10.0, gt=0.0, le=3600.0, description="of one request to the server")
-    fhir_take_seconds: float = Field(default=60.0, gt=0.0, le=3600.0, description="of one notification")
 
     @model_validator(mode="after")
     def _client_is_whole(self) -> Self:

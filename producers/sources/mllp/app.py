@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from producers.sources.mllp.conversations import Codes
-from producers.sources.mllp.listener import Limits, Listener
+from producers.sources.mllp.listener import Listener
 from producers.sources.mllp.settings import MllpSettings
 from producers.sources.mllp.taking import taking
 from producers.sources.proposing import ProposerKeys
@@ -60,17 +60,11 @@ class Hl7Source:
     async def running(self) -> AsyncIterator[None]:
         """Listen; at the end answer what is in hand. Whatever has no answer comes again."""
         settings = self.settings
-        limits = Limits(
-            message_bytes=settings.hl7_message_bytes,
-            connections=settings.hl7_connections,
-            idle_seconds=settings.hl7_idle_seconds,
-            stop_seconds=settings.hl7_stop_seconds,
-        )
         gate = await asyncio.to_thread(standard_gate)
         async with KafkaPublisher(settings.kafka_client(), event_signer(settings)) as publisher:
             proposer = self.keys.proposer(gate, publisher, SOURCE)
             codes = Codes(settings.hl7_question_code, settings.hl7_answer_code)
-            listener = Listener(taking(proposer, codes), limits)
+            listener = Listener(taking(proposer, codes))
             async with listener.listening(settings.hl7_host, settings.hl7_port, self.tls) as self.port:
                 self.publisher = publisher
                 try:

@@ -16,10 +16,6 @@ class MllpSettings(SourceSettings):
 
     hl7_host: str = Field(default="127.0.0.1", description="address to listen on")
     hl7_port: int = Field(default=2575, ge=0, le=65535)
-    hl7_message_bytes: int = Field(default=1_048_576, ge=1024, le=16_777_216)
-    hl7_connections: int = Field(default=64, ge=1, le=1024)
-    hl7_idle_seconds: float = Field(default=300.0, gt=0.0, le=86_400)
-    hl7_stop_seconds: float = Field(default=30.0, gt=0.0, le=3600)
     hl7_question_code: str = Field(default="QUESTION", min_length=1, description="of OBX-3")
     hl7_answer_code: str = Field(default="ANSWER", min_length=1, description="of OBX-3")
     hl7_tls_certificate_file: Path | None = None
