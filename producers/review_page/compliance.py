@@ -146,22 +146,25 @@ async def audit(
     kind: Annotated[str | None, Query(pattern=KIND_PATTERN)] = None,
 ) -> Response:
     await page.tenancy.states.read(person.tenant)
-    copy = await read_copy(page.tenancy, person.tenant)
-    # A long log takes seconds, in which other people's pages go on.
-    verdict = await asyncio.to_thread(verify_copy, copy, page.verifier, (), page.signing)
-    entries = await asyncio.to_thread(audit_log.entries_of, copy)
-    kinds = sorted({entry.kind for entry in entries})
-    chosen = audit_log.selected(entries, kind=kind)
-    resolved = await audit_log.names(
-        page.tenancy, person.tenant, await audit_log.pseudonyms(page.tenancy, person.tenant)
-    )
-    latest = [audit_log.shown(entry, resolved) for entry in chosen[: -SHOWN_ENTRIES - 1 : -1]]
+    async with page.long_looks.of(person.tenant):
+        copy = await read_copy(page.tenancy, person.tenant)
+        # A long log takes seconds, in which other people's pages go on.
+        verdict = await asyncio.to_thread(verify_copy, copy, page.verifier, (), page.signing)
+        entries = await asyncio.to_thread(audit_log.entries_of, copy)
+        kinds = sorted({entry.kind for entry in entries})
+        chosen = audit_log.selected(entries, kind=kind)
+        resolved = await audit_log.names(
+            page.tenancy, person.tenant, await audit_log.pseudonyms(page.tenancy, person.tenant)
+        )
+        latest = [audit_log.shown(entry, resolved) for entry in chosen[: -SHOWN_ENTRIES - 1 : -1]]
     return shown(request, "audit.html", verdict=verdict, entries=latest, total=len(chosen), kind=kind, kinds=kinds)
 
 
 @router.get("/agreement")
 async def show_agreement(request: Request, page: ThePage, person: Compliance) -> Response:
-    return shown(request, "agreement.html", found=await agreement(page.tenancy, person.tenant))
+    async with page.long_looks.of(person.tenant):
+        found = await agreement(page.tenancy, person.tenant)
+    return shown(request, "agreement.html", found=found)
 
 
 def _file(body: bytes, name: str) -> Response:

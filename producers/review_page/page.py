@@ -28,6 +28,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import Transient
 from tenancy.evidence.trust import Verifier
 from tenancy.platform.clock import Clock
+from tenancy.platform.concurrency import OneOfEach
 from tenancy.redaction.at_first_use import GateSource
 from tenancy.state.spent import Spent
 
@@ -70,6 +71,10 @@ class Page:
     links: Links | None = None
     provider: IdentityProvider | None = None
     held: list[Tenancy] = field(default_factory=list)
+    long_looks: OneOfEach = field(default_factory=OneOfEach)
+    """At a whole log or all reviews: of a tenant one at a time, since each holds all of it, and other tenants' people
+    wait for its seconds.
+    """
 
     @property
     def tenancy(self) -> Tenancy:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+from producers.queries.audit_copy import read_copy
+from producers.review_page import compliance
 from schemas.bus import events
+from tenancy.audit.copy import AuditCopy
+from tenancy.bootstrap import Tenancy
 from tenancy.evidence.verification import verify_file
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import purged
@@ -47,6 +52,29 @@ async def lived(world: World) -> str:
         await world.publish(TENANT, events.ExampleWithdrawn(example_id=name, reason_code="patient-request"))
     await world.settle()
     return active
+
+
+async def test_a_tenants_people_look_at_its_log_one_at_a_time_and_hold_up_no_other_tenants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each look holds the whole log, and takes a thread that all share."""
+    desk, reading, read = await desk_of(), list[TenantId](), read_copy
+    release = asyncio.Event()
+
+    async def slowly(tenancy: Tenancy, tenant: TenantId) -> AuditCopy:
+        reading.append(tenant)
+        await release.wait()
+        return await read(tenancy, tenant)
+
+    monkeypatch.setattr(compliance, "read_copy", slowly)
+    people = [await desk.signed_in(tenant, "compliance") for tenant in (TENANT, TENANT, TENANT, OTHER)]
+    looks = [asyncio.create_task(person.get("/compliance/audit")) for person in people]
+    for _ in range(1_000):
+        await asyncio.sleep(0)
+    assert sorted(reading) == [TENANT, OTHER]
+    release.set()
+    assert {(await look).status_code for look in looks} == {200}
+    assert sorted(reading) == [TENANT] * 3 + [OTHER]
 
 
 async def test_compliance_sees_what_was_trained_withdrawn_and_purged_and_keeps_the_proof(
