@@ -31,15 +31,14 @@ from producers.sources.curation_tools.routes import PATH, Endpoint
 from producers.sources.curation_tools.webhooks import Sender
 from producers.sources.proposing import Proposer
 from producers.sources.source_key import SourceKey
-from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentGranted, ExampleProposed, ExampleReviewed
 from schemas.bus.outcome import Outcome
-from tenancy.bus import RecordingPublisher
-from tenancy.errors import BusUnavailable, Refused
+from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
 from tests.fixtures.gates import GATE, NAME
 from tests.unit.operator_parts import NOW, onboarded_parts
 from tests.unit.proposal_parts import Review
+from tests.unit.source_parts import Bus
 
 TENANT = TenantId("t1")
 SECRET = bytes(range(32))
@@ -136,16 +135,6 @@ def test_a_record_without_an_answer_is_no_candidate_yet_and_one_without_a_questi
 
 
 # --- the service
-
-
-@dataclass
-class Bus(RecordingPublisher):
-    is_broken: bool = False
-
-    async def publish(self, event: Event) -> None:
-        if self.is_broken:
-            raise BusUnavailable("the bus did not acknowledge")
-        await super().publish(event)
 
 
 @dataclass

@@ -17,7 +17,6 @@ import httpx
 import pytest
 from joserfc.jwk import ECKey, OKPKey
 
-from producers.operations.trust_admin import ensure_keys
 from producers.sources.fhir import app as fhir_app
 from producers.sources.fhir import receiving
 from producers.sources.fhir.answers import ServerUnavailable
@@ -27,37 +26,18 @@ from producers.sources.fhir.resources import Resource, validated
 from producers.sources.fhir.server import FhirServer
 from producers.sources.fhir.settings import FhirSettings
 from producers.sources.fhir.smart import NotAuthorized, read_client_key
-from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleProposed
 from schemas.bus.outcome import Outcome
-from schemas.evidence.purposes import Purpose
-from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
-from tenancy.bus import RecordingPublisher
-from tenancy.errors import BusUnavailable, Refused
-from tenancy.evidence.event_signatures import EventSigner
-from tenancy.evidence.keys import LocalKey
+from tenancy.errors import Refused
 from tests.fixtures.gates import GATE, NAME
 from tests.unit.damaged_json import damaged
 from tests.unit.fhir_parts import TENANT, Json, consent, message, provision, questionnaire, thread
 from tests.unit.fhir_server_parts import BASE, SUBSCRIPTION, Ehr, Source, notification, reasons
 from tests.unit.operator_parts import onboarded_parts
 from tests.unit.proposal_parts import Review
+from tests.unit.source_parts import Bus, Noting, secret_file, signing, told
 
 ANSWER = {1: ["Communication/a1"]}
-
-
-class Bus(RecordingPublisher):
-    """Waits, or is broken, when a test says so."""
-
-    gate: asyncio.Event | None = None
-    is_broken = False
-
-    async def publish(self, event: Event) -> None:
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.is_broken:
-            raise BusUnavailable("the bus does not answer")
-        await super().publish(event)
 
 
 def ehr(**said: Any) -> Ehr:
@@ -404,22 +384,8 @@ def test_a_client_key_is_a_private_one_with_a_name(tmp_path: Path) -> None:
 
 
 def settings(tmp_path: Path, **said: Any) -> FhirSettings:
-    jwk = OKPKey.generate_key("X25519", private=False).as_dict()
-    (tmp_path / "jwk.json").write_text(json.dumps(jwk))
-    for name in ("source.key", "token"):
-        (tmp_path / name).touch(mode=0o600)
-        (tmp_path / name).write_bytes(base64.b64encode(bytes(32)))
-    return FhirSettings(
-        **{
-            "kafka_bootstrap_servers": "k:1",
-            "source_tenant": "t1",
-            "source_jwk_file": tmp_path / "jwk.json",
-            "source_key_file": tmp_path / "source.key",
-            "fhir_base_url": BASE,
-            "fhir_token_file": tmp_path / "token",
-            **said,
-        }
-    )
+    token = secret_file(tmp_path / "token")
+    return FhirSettings(**{**told(tmp_path), "fhir_base_url": BASE, "fhir_token_file": token, **said})
 
 
 def test_a_file_that_is_not_what_it_should_be_ends_the_start_in_one_line(tmp_path: Path) -> None:
@@ -439,38 +405,11 @@ async def test_the_process_signs_what_it_publishes_and_is_ready_while_the_bus_an
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or an installation whose publishers all sign would dead-letter every proposal."""
-    given = []
-
-    class Noting(RecordingPublisher):
-        does_answer = True
-
-        def __init__(self, _: object, signer: EventSigner | None = None) -> None:
-            super().__init__()
-            given.append(signer)
-
-        async def __aenter__(self) -> Noting:
-            return self
-
-        async def __aexit__(self, *_: object) -> None:
-            pass
-
-        async def answers(self) -> bool:
-            return self.does_answer
-
-    ensure_keys(tmp_path / "keys")
+    key_id, signs = signing(tmp_path / "keys")
     client_key = tmp_path / "client.json"
     client_key.write_text(json.dumps(ECKey.generate_key("P-384", {"kid": "k1"}).as_dict(private=True)))
-    event_key = key_file(tmp_path / "keys", Purpose.EVENT, "operators")
-    source = FhirSource.of(
-        settings(
-            tmp_path,
-            trust_file=tmp_path / "keys" / TRUST_FILE,
-            trust_root_file=tmp_path / "keys" / ROOT_PUBLIC_FILE,
-            event_key=str(event_key),
-            fhir_client_id="client-1",
-            fhir_client_key_file=client_key,
-        )
-    )
+    source = FhirSource.of(settings(tmp_path, **signs, fhir_client_id="client-1", fhir_client_key_file=client_key))
+    monkeypatch.setattr(Noting, "given", [])
     monkeypatch.setattr(fhir_app, "KafkaPublisher", Noting)
     monkeypatch.setattr(fhir_app, "standard_gate", lambda: GATE)
     assert not await source.is_ready()
@@ -481,6 +420,6 @@ async def test_the_process_signs_what_it_publishes_and_is_ready_while_the_bus_an
         monkeypatch.setattr(Noting, "does_answer", False)
         assert not await source.is_ready()
     assert source.receiver is None
-    [signer] = given
+    [signer] = Noting.given
     assert signer is not None
-    assert signer.signer.key_id == LocalKey.read(event_key, "the test").public_key.key_id
+    assert signer.signer.key_id == key_id

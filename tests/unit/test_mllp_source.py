@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
-import json
 import logging
 import random
 import ssl
@@ -13,12 +11,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from joserfc.jwk import OKPKey
 
-from producers.operations.trust_admin import ensure_keys
 from producers.sources.mllp import app as mllp_app
 from producers.sources.mllp import listener as mllp_listener
 from producers.sources.mllp.app import Hl7Source, tls_context
@@ -31,20 +28,15 @@ from producers.sources.mllp.taking import BatchFiles, taking
 from producers.sources.proposed import Proposed, propose
 from producers.sources.proposing import Proposer
 from producers.sources.source_key import SourceKey
-from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentRevoked, ExampleProposed
-from schemas.evidence.purposes import Purpose
-from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
-from tenancy.bus import RecordingPublisher
-from tenancy.errors import BusUnavailable, Refused
-from tenancy.evidence.event_signatures import EventSigner
-from tenancy.evidence.keys import LocalKey
+from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
 from tests.fixtures.certificates import certificate
 from tests.fixtures.gates import GATE, NAME
 from tests.unit.damaged_bytes import damaged_bytes
 from tests.unit.operator_parts import NOW, onboarded_parts
 from tests.unit.proposal_parts import Review
+from tests.unit.source_parts import Bus, Noting, signing, told
 
 TENANT = TenantId("t1")
 SECONDS = 20
@@ -63,20 +55,6 @@ def mdm(control: str = "MSG1", question: str = f"May {NAME}, 4482913, have it?",
             "",
         ]
     ).encode()
-
-
-class Bus(RecordingPublisher):
-    """Waits, or is broken, when a test says so."""
-
-    gate: asyncio.Event | None = None
-    is_broken = False
-
-    async def publish(self, event: Event) -> None:
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.is_broken:
-            raise BusUnavailable("the bus does not answer")
-        await super().publish(event)
 
 
 def made_by(bus: Bus) -> Proposer:
@@ -164,40 +142,7 @@ async def test_words_that_formatting_keeps_apart_stay_apart(mark: str) -> None:
 
 
 def settings(tmp_path: Path, **said: Any) -> MllpSettings:
-    jwk = OKPKey.generate_key("X25519", private=False).as_dict()
-    (tmp_path / "jwk.json").write_text(json.dumps(jwk))
-    (tmp_path / "source.key").touch(mode=0o600)
-    (tmp_path / "source.key").write_bytes(base64.b64encode(bytes(32)))
-    return MllpSettings(
-        **{
-            "kafka_bootstrap_servers": "k:1",
-            "source_tenant": "t1",
-            "source_jwk_file": tmp_path / "jwk.json",
-            "source_key_file": tmp_path / "source.key",
-            "hl7_port": 0,
-            **said,
-        }
-    )
-
-
-class Noting(Bus):
-    """In the place of Kafka's publisher: remembers who signs."""
-
-    given: ClassVar[list[EventSigner | None]] = []
-    does_answer = True
-
-    def __init__(self, _: object, signer: EventSigner | None = None) -> None:
-        super().__init__()
-        self.given.append(signer)
-
-    async def __aenter__(self) -> Noting:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
-
-    async def answers(self) -> bool:
-        return self.does_answer
+    return MllpSettings(**{**told(tmp_path), "hl7_port": 0, **said})
 
 
 @pytest.fixture
@@ -212,10 +157,8 @@ async def test_the_source_signs_what_it_publishes_with_the_key_that_it_was_given
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or an installation whose publishers all sign would dead-letter every proposal."""
-    ensure_keys(tmp_path)
-    key = key_file(tmp_path, Purpose.EVENT, "operators")
-    trusted = {"trust_file": tmp_path / TRUST_FILE, "trust_root_file": tmp_path / ROOT_PUBLIC_FILE}
-    source = Hl7Source.of(settings(tmp_path, event_key=str(key), **trusted))
+    key_id, signs = signing(tmp_path)
+    source = Hl7Source.of(settings(tmp_path, **signs))
     assert not await source.is_ready()
     async with source.running():
         assert await source.is_ready()
@@ -228,7 +171,7 @@ async def test_the_source_signs_what_it_publishes_with_the_key_that_it_was_given
     assert not await source.is_ready()
     [signer] = Noting.given
     assert signer is not None
-    assert signer.signer.key_id == LocalKey.read(key, "the test").public_key.key_id
+    assert signer.signer.key_id == key_id
 
 
 # --- TLS
