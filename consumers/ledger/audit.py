@@ -35,26 +35,6 @@ logger = logging.getLogger(f"{SCOPE}.ledger")
 
 SERVICE = "ledger"
 
-KEPT_BY_THEIR_OWN = (
-    events.PolicyChanged,
-    events.TenantChurned,
-    events.PurgeRequested,
-    events.ExportRequested,
-    events.ExampleProposed,
-    events.ExampleReviewed,
-    events.ExampleApproved,
-    events.ExampleRejected,
-    events.ExampleReturned,
-    events.ExampleWithdrawn,
-    events.ConsentGranted,
-    events.ConsentRevoked,
-    events.DocumentUpserted,
-    events.DocumentRemoved,
-    events.TrainingRequested,
-    events.AdapterReady,
-)
-"""Events whose own consumer dead-letters them where nobody knows the tenant. All others nobody else would keep."""
-
 DECISIONS = (
     events.ExampleApproved,
     events.ExampleRejected,
@@ -66,6 +46,19 @@ DECISIONS = (
     events.DocumentRemoved,
 )
 """What an import or a reviewer says many times over, and of which there is nothing to confirm."""
+
+KEPT_BY_THEIR_OWN = (
+    *DECISIONS,
+    events.PolicyChanged,
+    events.TenantChurned,
+    events.PurgeRequested,
+    events.ExportRequested,
+    events.ExampleProposed,
+    events.ExampleReviewed,
+    events.TrainingRequested,
+    events.AdapterReady,
+)
+"""Events whose own consumer dead-letters them where nobody knows the tenant. All others nobody else would keep."""
 
 ENTERED_OUTCOMES = {
     Outcome.REFUSED_PURGED: "event.refused",
