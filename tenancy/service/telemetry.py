@@ -52,6 +52,30 @@ class Telemetry:
     flush: Callable[[], None] = lambda: None
     """Export what is not exported yet and end, as the last thing that a process does. Raises nothing."""
 
+    @classmethod
+    def of(
+        cls,
+        service: str,
+        registry: CollectorRegistry,
+        traces: TracerProvider,
+        meters: MeterProvider,
+        flush: Callable[[], None] = lambda: None,
+    ) -> Telemetry:
+        """What a service reports to these."""
+        meter = meters.get_meter(SCOPE)
+        return cls(
+            service=service,
+            registry=registry,
+            tracer=traces.get_tracer(SCOPE),
+            events=EVENTS.of(meter),
+            dead_letters=DEAD_LETTERS.of(meter),
+            requeued=REQUEUED.of(meter),
+            unsigned=UNSIGNED_EVENTS.of(meter),
+            handling=HANDLING.of(meter),
+            meter=meter,
+            flush=flush,
+        )
+
     @contextmanager
     def span(self, name: str, traceparent: str | None, attributes: dict[str, str]) -> Iterator[trace.Span]:
         """A consumer span that continues the trace of the message, where it has one."""
@@ -138,19 +162,8 @@ def configure_telemetry(service: str, otlp_endpoint: str | None) -> Telemetry:
     meters = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
     trace.set_tracer_provider(traces)
     metrics.set_meter_provider(meters)
-    meter = meters.get_meter(SCOPE)
-    return Telemetry(
-        service=service,
-        registry=registry,
-        tracer=traces.get_tracer(SCOPE),
-        events=EVENTS.of(meter),
-        dead_letters=DEAD_LETTERS.of(meter),
-        requeued=REQUEUED.of(meter),
-        unsigned=UNSIGNED_EVENTS.of(meter),
-        handling=HANDLING.of(meter),
-        meter=meter,
-        flush=partial(_within, FLUSH_SECONDS, traces.shutdown, meters.shutdown),
-    )
+    flush = partial(_within, FLUSH_SECONDS, traces.shutdown, meters.shutdown)
+    return Telemetry.of(service, registry, traces, meters, flush)
 
 
 def _within(seconds: float, *ends: Callable[[], None]) -> None:
