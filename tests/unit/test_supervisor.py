@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
 from inference.engine.errors import AdapterNotLoaded, EngineDead, EngineRefused
 from inference.engine.in_flight import EventStream, Flight
-from inference.engine.ports import UNBOUNDED
+from inference.engine.ports import UNBOUNDED, Asking, Response
 from inference.engine.stream_usage import StreamUsage
 from inference.engine.supervisor import RestartPolicy, SupervisedEngine
 from inference.engine.suspects import Suspects
@@ -84,23 +84,13 @@ class Life(FakeEngine):
             raise EngineDead
         return {}
 
-    async def chat(
-        self,
-        body: Mapping[str, Any],
-        *,
-        owner: str,
-        adapter: str | None,
-        cache_salt: str,
-        request_id: str,
-        context_tokens: int,
-        priority: int,
-    ) -> dict[str, Any] | EventStream:
+    async def chat(self, body: Mapping[str, Any], **asking: Unpack[Asking]) -> Response:
         self.world.asked += 1
         if self.refusal is not None:
             raise self.refusal
         if not body.get("stream"):
             return await self._answer()
-        flight = Flight(request_id, adapter, [], owner)
+        flight = Flight(asking["request_id"], asking["adapter"], [], asking["owner"])
         stream = EventStream(self.flights, flight, StreamUsage(body))
         self.flights.start(flight, self._answer()).add_done_callback(stream.ended)
         return stream

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import httpx
 from fastapi import FastAPI
@@ -27,6 +27,7 @@ from inference.api.routes import Api
 from inference.engine.constrained_fields import Constraint
 from inference.engine.errors import AdapterWithdrawn
 from inference.engine.in_flight import EventStream, Flight
+from inference.engine.ports import Asking, Response
 from inference.engine.request_fields import chat_fields, completion_fields
 from inference.engine.stream_usage import StreamUsage
 from inference.engine.vllm_errors import error_events
@@ -112,6 +113,12 @@ class Asked:
     fields: dict[str, Any]
 
 
+def named(asking: Asking) -> dict[str, Any]:
+    """What the server says of a request's fields."""
+    own = {name: asking[name] for name in ("cache_salt", "priority", "request_id")}
+    return {"model": asking["adapter"] or "base", **own}
+
+
 @dataclass
 class AnsweringEngine(FakeEngine):
     """The fake of the world, answering. Requests are made of the real allow-list, streams are the real ones."""
@@ -121,41 +128,14 @@ class AnsweringEngine(FakeEngine):
     stalls: bool = False
     before_answer: Callable[[], None] = lambda: None
 
-    async def chat(
-        self,
-        body: Mapping[str, Any],
-        *,
-        owner: str,
-        adapter: str | None,
-        cache_salt: str,
-        request_id: str,
-        context_tokens: int,
-        priority: int,
-    ) -> dict[str, Any] | EventStream:
-        fields = chat_fields(
-            body, model=adapter or "base", cache_salt=cache_salt, priority=priority, request_id=request_id
-        )
-        return await self._answer(owner, adapter, request_id, fields, StreamUsage(body))
+    async def chat(self, body: Mapping[str, Any], **asking: Unpack[Asking]) -> Response:
+        return await self._answer(asking, chat_fields(body, **named(asking)), StreamUsage(body))
 
-    async def completion(
-        self,
-        body: Mapping[str, Any],
-        *,
-        owner: str,
-        adapter: str | None,
-        cache_salt: str,
-        request_id: str,
-        context_tokens: int,
-        priority: int,
-    ) -> dict[str, Any] | EventStream:
-        fields = completion_fields(
-            body, model=adapter or "base", cache_salt=cache_salt, priority=priority, request_id=request_id
-        )
-        return await self._answer(owner, adapter, request_id, fields, StreamUsage(body))
+    async def completion(self, body: Mapping[str, Any], **asking: Unpack[Asking]) -> Response:
+        return await self._answer(asking, completion_fields(body, **named(asking)), StreamUsage(body))
 
-    async def _answer(
-        self, owner: str, adapter: str | None, request_id: str, fields: dict[str, Any], usage: StreamUsage
-    ) -> dict[str, Any] | EventStream:
+    async def _answer(self, asking: Asking, fields: dict[str, Any], usage: StreamUsage) -> Response:
+        adapter, request_id = asking["adapter"], asking["request_id"]
         assert adapter is None or adapter in self.names, "the engine is asked for what it does not hold"
         if self.refusal is not None:
             raise self.refusal
@@ -165,7 +145,7 @@ class AnsweringEngine(FakeEngine):
             if self.stalls:
                 await asyncio.Event().wait()
             return {"id": "x", "model": fields["model"], "choices": [{"index": 0}], "usage": USAGE}
-        flight = Flight(request_id, adapter, [request_id], owner)
+        flight = Flight(request_id, adapter, [request_id], asking["owner"])
         stream = CountedStream(self.flights, flight, usage)
         assert fields["stream_options"]["include_usage"]
         stream.shows_each = fields["stream_options"]["continuous_usage_stats"]

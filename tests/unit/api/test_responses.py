@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import httpx
 import openai
@@ -14,6 +14,7 @@ from openai.types.responses import Response, ResponseFunctionToolCall, ResponseO
 
 from inference.engine.errors import EngineRefused
 from inference.engine.in_flight import EventStream, Flight
+from inference.engine.ports import Asking
 from inference.engine.request_fields import chat_fields
 from inference.engine.stream_usage import StreamUsage
 from inference.tenants.usage import Amounts
@@ -32,6 +33,7 @@ from tests.unit.api.replica import (
     Bench,
     bearer,
     code,
+    named,
 )
 from tests.unit.api.test_credentials import key
 from tests.unit.api.test_retrieval import Told, cited
@@ -60,35 +62,23 @@ class SayingEngine(AnsweringEngine):
     finish_reason: str = "stop"
     end: tuple[bytes, ...] = ()
 
-    async def chat(
-        self,
-        body: Mapping[str, Any],
-        *,
-        owner: str,
-        adapter: str | None,
-        cache_salt: str,
-        request_id: str,
-        context_tokens: int,
-        priority: int,
-    ) -> dict[str, Any] | EventStream:
-        fields = chat_fields(
-            body, model=adapter or "base", cache_salt=cache_salt, priority=priority, request_id=request_id
-        )
+    async def chat(self, body: Mapping[str, Any], **asking: Unpack[Asking]) -> dict[str, Any] | EventStream:
+        fields, request_id = chat_fields(body, **named(asking)), asking["request_id"]
         if self.refusal is not None:
             raise self.refusal
-        self.asked.append(Asked(adapter, fields))
-        named = {"id": f"chatcmpl-{request_id}", "created": 1, "model": fields["model"]}
+        self.asked.append(Asked(asking["adapter"], fields))
+        common = {"id": f"chatcmpl-{request_id}", "created": 1, "model": fields["model"]}
         if not fields.get("stream"):
             choice = {"index": 0, "message": self.message, "finish_reason": self.finish_reason}
-            return {**named, "choices": [choice], "usage": USAGE}
-        flight = Flight(request_id, adapter, [request_id], owner)
+            return {**common, "choices": [choice], "usage": USAGE}
+        flight = Flight(request_id, asking["adapter"], [request_id], asking["owner"])
         stream = EventStream(self.flights, flight, StreamUsage(body))
         choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in self.deltas]
-        chunks = [{**named, "choices": [each], "usage": USAGE} for each in choices]
+        chunks = [{**common, "choices": [each], "usage": USAGE} for each in choices]
         chunks += [
-            {**named, "choices": [{"index": 0, "delta": {}, "finish_reason": self.finish_reason}], "usage": USAGE}
+            {**common, "choices": [{"index": 0, "delta": {}, "finish_reason": self.finish_reason}], "usage": USAGE}
         ]
-        closing = (_event({**named, "choices": [], "usage": USAGE}), DONE)
+        closing = (_event({**common, "choices": [], "usage": USAGE}), DONE)
         events = [*(_event(chunk) for chunk in chunks), *(self.end or closing)]
         self.flights.start(flight, self._pump(stream, events)).add_done_callback(stream.ended)
         return stream

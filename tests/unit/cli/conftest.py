@@ -18,6 +18,7 @@ from producers.settings import OperatorSettings
 from tenancy.bootstrap import Tenancy
 from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano
 from tests.unit.operator_parts import Parts, onboarded_parts
+from tests.unit.source_parts import secret_file
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +27,12 @@ def takes_interrupts() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A source's key."""
+    return secret_file(tmp_path / "source.key")
 
 
 @pytest.fixture

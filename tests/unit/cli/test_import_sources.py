@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,14 +19,6 @@ from tests.fixtures.gates import GATE
 from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, shape
 from tests.unit.fhir_parts import DEMO, questionnaire, written
 from tests.unit.operator_parts import Parts
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    path = tmp_path / "source.key"
-    path.write_bytes(base64.b64encode(b"k" * 32))
-    path.chmod(0o600)
-    return path
 
 
 def test_the_command_proposes_what_is_good_says_what_is_not_and_fails_at_the_end(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from pathlib import Path
 
@@ -23,14 +22,6 @@ LINE = {
     "example_id": "e1",
     "author": "rev-1",
 }
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    path = tmp_path / "source.key"
-    path.write_bytes(base64.b64encode(b"k" * 32))
-    path.chmod(0o600)
-    return path
 
 
 def test_a_raw_file_is_proposed_listed_shown_on_terminals_only_and_decided(
