@@ -19,7 +19,7 @@ help:
 	@echo 'make setup   Python environment, Kafka jars and base model, kept in $${SANO_CACHE_DIR:-~/.cache/sanolith}'
 	@echo 'make demo    the whole loop on this machine; writes demo-report.json'
 	@echo 'make test    all tests, in three processes; PYTEST_ARGS="-k purge" for some, "-n 0" for one process'
-	@echo 'make explore new examples for every test that draws some, 50 times as many; -k in PYTEST_ARGS picks some'
+	@echo 'make explore new examples for every test that draws some, 100 times as many; -k in PYTEST_ARGS picks some'
 	@echo 'make attack  the attack suite in full; PYTEST_ARGS="--attack-seed 2" draws other attacks'
 	@echo 'make check   lint, types and unit tests but the slow ones: before each commit'
 	@echo 'make lint    ruff, mypy, and the tests that only read the sources and the pages'

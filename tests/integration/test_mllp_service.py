@@ -16,7 +16,7 @@ from producers.sources.mllp.framing import END, framed
 from tests.fixtures.hospital import HL7, documents, leaked, results
 from tests.integration.source_process import BOUND_SECONDS, SourceProcess, beside_a_bus
 
-SENDERS, MESSAGES = 4, 30
+SENDERS, MESSAGES = 4, 12
 IN_HAND = 5
 """Sent before the first of them is answered: at any moment a stop finds some in hand."""
 
@@ -68,13 +68,13 @@ class Sender:
 async def test_what_a_stopped_and_a_killed_process_had_not_answered_comes_again_and_nothing_is_lost(
     source: SourceProcess,
 ) -> None:
-    senders = [Sender(source.port, [f"{s}-{n}" for n in range(MESSAGES)]) for s in range(SENDERS)]
+    senders = [Sender(source.port, [f"{s}-{s * MESSAGES + n}" for n in range(MESSAGES)]) for s in range(SENDERS)]
 
     async def accepted(count: int) -> None:
         while sum(len(sender.accepted) for sender in senders) < count:
             await asyncio.sleep(0.005)
 
-    lives = ((20, False), (60, True), (SENDERS * MESSAGES, False))
+    lives = ((8, False), (24, True), (SENDERS * MESSAGES, False))
     async with asyncio.timeout(len(lives) * BOUND_SECONDS), asyncio.TaskGroup() as sending:  # each loads a gate
         for sender in senders:
             sending.create_task(sender.send_all())

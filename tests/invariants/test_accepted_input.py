@@ -137,7 +137,7 @@ def complaints() -> Iterator[list[str]]:
         logging.getLogger(SCOPE).removeHandler(listening)
 
 
-@examples(6)
+@examples(3)
 @given(st.lists(st.tuples(sent(), st.booleans()), min_size=1, max_size=60))
 def test_every_event_that_the_schemas_accept_comes_to_an_outcome_at_every_consumer(
     history: list[tuple[tuple[str, str, Json, Any], bool]],

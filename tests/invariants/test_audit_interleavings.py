@@ -144,7 +144,7 @@ async def test_runs_and_single_events_in_every_order_of_their_first_requests_are
         await in_turns(names, *order)
 
 
-@examples(100)
+@examples(50)
 @given(
     st.lists(st.sampled_from(["a", "b", "c", "ab", "ba", "bcd", "dca"]), min_size=3, max_size=5).map(tuple),
     st.lists(st.integers(0, 4), max_size=60),
@@ -155,7 +155,7 @@ def test_any_events_delivered_any_number_of_times_at_once_are_one_entry_each(
     asyncio.run(in_turns(names, schedule))
 
 
-@examples(100)
+@examples(50)
 @given(
     st.integers(0, 8),
     st.integers(0, 8),

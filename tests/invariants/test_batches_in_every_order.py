@@ -112,7 +112,7 @@ async def _both(policy: TenantPolicy, history: list[Decision], schedule: list[St
         return once, await final_state(world, tenant)
 
 
-@examples(35)
+@examples(17)
 @given(
     policies,
     histories,

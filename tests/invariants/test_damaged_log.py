@@ -27,6 +27,7 @@ from tenancy.errors import AuditBroken
 from tenancy.state.legal_holds import open_holds
 from tenancy.tenant_id import TenantId
 from tests.fixtures.all_keys import AllKeys
+from tests.fixtures.examples import is_exploring
 from tests.invariants.test_withdrawals import policy, receipt, trained, weights, withdrawn
 from tests.invariants.worlds import NAME, DispatchedWorld, assert_purged, event, service
 from tests.world.purging import record_of
@@ -34,7 +35,7 @@ from tests.world.world import QUIESCE_SECONDS
 
 TENANT = TenantId(NAME)
 PURGE = "p1"
-GARBAGE = (b"{}", b"garbage", b"\xff\xfe\x00", b"", b"[" * 100_000)
+GARBAGE = {"{}": b"{}", "text": b"garbage", "bytes": b"\xff\xfe\x00", "nothing": b"", "nested": b"[" * 100_000}
 
 Place = Callable[[AuditHead], str]
 
@@ -60,6 +61,13 @@ def head_itself(_: AuditHead) -> str:
 
 
 PLACES = (next_entry, claim_of_a_step, next_checkpoint, last_checkpoint, head_itself)
+DAMAGES = [
+    pytest.param(place, body, id=f"{place.__name__}-{kind}")
+    for at, place in enumerate(PLACES)
+    for number, (kind, body) in enumerate(GARBAGE.items())
+    if is_exploring() or number in (at, (at + 1) % len(GARBAGE))
+]
+"""Each place with two of the kinds, and each kind at two places; in ``make explore`` with all."""
 
 
 def number_of_last(head: AuditHead) -> int:
@@ -98,8 +106,8 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[], dict[str, str]]:
     return told
 
 
-@pytest.mark.parametrize("body", GARBAGE, ids=["{}", "text", "bytes", "nothing", "nested"])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.spread
+@pytest.mark.parametrize(("place", "body"), DAMAGES)
 async def test_a_purge_does_not_wait_for_its_log(
     dispatched: DispatchedWorld, place: Place, body: bytes, said: Callable[[], dict[str, str]]
 ) -> None:

@@ -54,7 +54,7 @@ async def _delivered(history: list[Decision], rewinds: list[int]) -> tuple[dict[
         return found, world
 
 
-@examples(25)
+@examples(12)
 @given(st.lists(decisions, min_size=1, max_size=14).map(unique), st.lists(st.integers(0, 14), max_size=14))
 def test_redelivery_from_any_position_gives_the_same_state(history: list[Decision], rewinds: list[int]) -> None:
     async def both() -> None:
@@ -96,7 +96,7 @@ async def _decided(history: list[Decision]) -> dict[str, Any]:
 
 
 @example((FORBIDDEN_LATER, FORBIDDEN_LATER[::-1]))
-@examples(25)
+@examples(12)
 @given(
     st.lists(decisions, min_size=1, max_size=14)
     .map(unique)

@@ -200,7 +200,7 @@ def test_the_undisturbed_life_does_all_that_it_is_meant_to() -> None:
 
 
 @example((all_again(TENANTS),) * 9)
-@examples(16)
+@examples(8)
 @given(st.tuples(*[stages(TENANTS)] * 9))
 def test_a_life_whose_events_come_again_and_in_any_order_ends_as_it_does_undisturbed(
     schedule: tuple[Stage, ...],
@@ -208,7 +208,7 @@ def test_a_life_whose_events_come_again_and_in_any_order_ends_as_it_does_undistu
     assert difference(asyncio.run(_lived(schedule)), _straight()) == ""
 
 
-@examples(12)
+@examples(6)
 @given(st.integers(0, 7), st.tuples(*[stages(TENANTS, max_moves=40)] * 2))
 def test_a_purge_that_overtakes_or_is_overtaken_by_anything_ends_in_the_same_emptiness(
     churned_after: int, schedule: tuple[Stage, ...]

@@ -116,7 +116,7 @@ policies = st.builds(
 )
 
 
-@examples(25)
+@examples(12)
 @given(policies, plans)
 def test_a_run_of_approvals_has_the_outcomes_and_leaves_the_state_that_they_have_one_after_another(
     policy: TenantPolicy, plan: Plan
@@ -206,7 +206,7 @@ async def _granted(world: World, policy: TenantPolicy, plan: Sequence[tuple[str,
     return [await world.publish(tenant, data) for data in made]
 
 
-@examples(16)
+@examples(8)
 @given(st.integers(1, 5), grants)
 def test_a_run_of_grants_has_the_outcomes_and_leaves_the_state_that_they_have_one_after_another(
     least: int, plan: Sequence[tuple[str, int]]
@@ -237,7 +237,7 @@ async def _used(world: World, plan: Sequence[str]) -> list[Event]:
     return [await world.publish(tenant, data) for data in made]
 
 
-@examples(16)
+@examples(8)
 @given(usages)
 def test_a_run_of_usage_has_the_outcomes_and_leaves_the_sums_that_it_has_one_after_another(
     plan: Sequence[str],
@@ -271,7 +271,7 @@ async def entries(world: World) -> list[tuple[int, str, list[str]]]:
 TOLD = ("example", "version", "consent", "event_type")
 
 
-@examples(16)
+@examples(8)
 @given(policies, plans)
 def test_a_run_of_decisions_is_entered_in_the_audit_log_as_they_are_one_after_another(
     policy: TenantPolicy, plan: Plan

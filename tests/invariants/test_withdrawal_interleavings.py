@@ -193,7 +193,7 @@ async def test_whatever_ends_eligibility_and_a_training_may_meet_at_any_effect_o
                 await meeting.meet([*first, ("driver", 0), ("worker", 1000), ("driver", 0)])
 
 
-@examples(40)
+@examples(20)
 @given(
     st.sampled_from(sorted(HANDLINGS)),
     st.lists(

@@ -181,7 +181,7 @@ async def test_an_adapter_that_is_trained_after_the_grant_stays_when_the_retirem
 TURNS = st.tuples(st.sampled_from(["first", "first", "second", "grant", "death"]), st.sampled_from([0, 1, 2, 4, WHOLE]))
 
 
-@examples(30)
+@examples(15)
 @given(st.lists(TURNS, max_size=12))
 def test_in_any_order_a_receipt_says_what_became_of_the_adapter(schedule: list[Turn]) -> None:
     async def met() -> None:

@@ -260,7 +260,7 @@ async def test_a_stop_lets_what_is_in_hand_end_and_gives_up_what_does_not() -> N
     assert (stand.under_way, stand.begun, stand.committable()) == ({}, [0, 2, 3], 1)
 
 
-@examples(150)
+@examples(75)
 @given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=14), st.randoms(use_true_random=False))
 async def test_order_per_tenant_and_commits_hold_through_failures_moves_and_kills(
     log: list[str], chance: random.Random
@@ -314,7 +314,7 @@ def _firsts(log: list[str], offsets: set[int]) -> set[int]:
     return set(list(firsts.values())[: LIMITS.side_by_side])
 
 
-@examples(100)
+@examples(50)
 @given(
     st.lists(st.sampled_from("aaabbbcd"), min_size=1, max_size=60),
     st.integers(1, 16),

@@ -90,7 +90,7 @@ def planted(node: Any, path: tuple[str | int, ...], value: Any) -> Any:
 # --- events
 
 
-@examples(100)
+@examples(50)
 @given(events(), st.data())
 def test_the_refusal_of_an_event_does_not_quote_any_field_of_it(event: Event, data: st.DataObject) -> None:
     message = encode(event)
@@ -103,7 +103,7 @@ def test_the_refusal_of_an_event_does_not_quote_any_field_of_it(event: Event, da
         assert CANARY not in told(error)
 
 
-@examples(50)
+@examples(25)
 @given(events(), st.data())
 def test_the_refusal_of_an_event_does_not_quote_its_key_or_its_headers(event: Event, data: st.DataObject) -> None:
     message = encode(event)
@@ -119,7 +119,7 @@ def test_the_refusal_of_an_event_does_not_quote_its_key_or_its_headers(event: Ev
     assert CANARY not in told(refused.value)
 
 
-@examples(50)
+@examples(25)
 @given(st.text(), st.binary())
 def test_a_body_that_is_not_json_is_not_quoted(text: str, noise: bytes) -> None:
     message = encode(approved())

@@ -137,7 +137,7 @@ def test_a_stored_example_is_valid_by_the_golden_schema(example: StoredExample) 
 # --- strict producers, tolerant consumers
 
 
-@examples(100)
+@examples(50)
 @given(events())
 def test_every_event_arrives_as_it_was_sent(event: Event) -> None:
     message = encode(event)
@@ -153,7 +153,7 @@ def test_what_the_golden_schema_accepts_a_consumer_can_read(case: tuple[str, dic
     EVENT_TYPES[event_type].model_validate_json(json.dumps(value), extra="ignore")
 
 
-@examples(50)
+@examples(25)
 @given(events(), st.text(min_size=1).map(lambda name: f"x{name}"), JSON_VALUES)
 def test_a_field_from_a_newer_producer_is_ignored_at_every_depth(event: Event, name: str, value: Any) -> None:
     message = encode(event)
@@ -233,7 +233,7 @@ def test_time_source_trace_and_cause_do_not_make_another_event() -> None:
     assert later.id == event.id
 
 
-@examples(40)
+@examples(20)
 @given(st.lists(events(), min_size=2, max_size=6))
 def test_events_share_an_id_only_when_type_tenant_and_natural_key_are_the_same(drawn: list[Event]) -> None:
     identities = {(event.type, event.subject, event.data.natural_key()): event.id for event in drawn}

@@ -144,7 +144,7 @@ def test_a_signed_payload_that_is_no_statement_is_refused(payload: bytes) -> Non
         VERIFIER.verify(envelope_of(payload), PURGE_PREDICATE)
 
 
-@examples(200)
+@examples(100)
 @given(
     st.one_of(
         JSON_VALUES,

@@ -30,7 +30,7 @@ OWNERS = {"a": A, "b": B, "c": C}
 
 # Who asks for room goes away while an adapter is unloaded for it.
 @example([(("ask", "a2"), 2), (("ask", "b1"), 0), (("cancel", 0), 5), (("ask", "a1"), 2), (("cancel", 14), 0)])
-@examples(300)
+@examples(150)
 @given(st.lists(st.tuples(action, st.integers(0, 6)), max_size=25))
 def test_whatever_happens_nothing_leaks_and_nothing_of_the_purged_stays(
     history: list[tuple[tuple[str, Any], int]],
