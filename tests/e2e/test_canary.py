@@ -64,7 +64,7 @@ def life(
     # 10 s in its event loop, and trains in a thread, in which torch lets go of the interpreter: so a step may take
     # longer than the lease. With an engine and a trainer on two processors, a renewal may come late by 10 s more,
     # or fail once. An attempt that loses its lease all the same is made again.
-    patient = {"SANO_BASE_MODEL": base_model, "SANO_LEASE_SECONDS": "30"}
+    patient = {"SANO_BASE_MODEL": base_model, "SANO_LEASE_SECONDS": "30", "SANO_TEST_TRAINER": ""}
     platform.restart("training", None, **patient)
     for service in ("knowledge", "purge"):
         platform.restart(service, None, **killed.indexes)

@@ -47,16 +47,11 @@ KILLED = {
     "knowledge": ["put:knowledge", "erase:knowledge"],
 }
 """Consumers, each with the effects of one life in the order in which it has them."""
-PURGE_LIVES = [
-    ["put:purges", "publish:sano.purge.requested"],
-    ["put:purges", "swap:state", "erase:key.json", "put:audit-head", "erase:consents", "put:certificate"],
-]
-"""Purges, each with the effects that their processes are killed after, one after another. From ``put:purges`` on the
-driver carries the purge out, while the churn comes again until its command is out: neither waits for the other.
-"""
-WORKER_LIVES = [["put:training-sets", "put:staging", "put:adapters"], ["publish:sano.adapter.ready"]]
+PURGE = ["put:purges", "swap:state", "erase:key.json", "put:audit-head", "erase:consents", "put:certificate"]
+"""The effects that its processes are killed after, one after another."""
+WORKER_LIVES = [["put:staging", "put:adapters"], ["publish:sano.adapter.ready"]]
 """Runs, each with the effects that their workers are killed at, one after another. From ``put:adapters`` on the run is
-published, and no worker comes again.
+published, and no worker comes again. At ``put:training-sets`` one is killed in test_kubernetes.py.
 """
 ACTIVATION = ["swap:state", "publish:sano.adapter.activated"]
 EXPORT = ["put:exports", "publish:sano.export.ready"]
@@ -184,9 +179,8 @@ async def _handled(tenancy: Tenancy, tenant: TenantId) -> None:
     assert len([key async for key in store.list("examples")]) == 3
 
 
-@pytest.mark.parametrize("effects", PURGE_LIVES, ids=", ".join)
 async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certified(
-    platform: Platform, tenancy: Tenancy, effects: list[str]
+    platform: Platform, tenancy: Tenancy
 ) -> None:
     """One purge: every process but the last goes on from what a killed one left."""
     # Nothing is trained: where there was a training, a purge waits for the end of its lease besides.
@@ -194,9 +188,9 @@ async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certi
     await _document_sent(tenancy, tenant, 2)
     await _used(tenancy, tenant)
     await _handled(tenancy, tenant)
-    platform.restart("purge", f"after:{effects[0]}")
+    platform.restart("purge", f"after:{PURGE[0]}")
     await tenancy.outbox.publish(tenant, events.TenantChurned(requested_by="op"))
-    await _killed_in_turn(platform, "purge", effects[1:])
+    await _killed_in_turn(platform, "purge", PURGE[1:])
 
     async def certified() -> PurgeRecord | None:
         state = await _state(tenancy, tenant)

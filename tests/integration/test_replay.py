@@ -218,6 +218,7 @@ def empty(
             platform.home,
             platform.telemetry,
             SANO_BASE_MODEL=str(tiny_base),
+            SANO_TEST_TRAINER="stand-in",
         ) as held,
     ):
         yield held
