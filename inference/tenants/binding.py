@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from inference.adapters.recent_set import RecentSet
 from inference.errors import no_such_model, not_active
-from inference.tenants.absent import AbsentAdapters
 from inference.tenants.budgets import require_within_budget
 from inference.tenants.conversations import takes_part
 from schemas.base.canonical import commitment
@@ -47,10 +46,6 @@ class TenantStateCache:
     _held: dict[str, tuple[float, TenantState]] = field(default_factory=dict)
     _reading: dict[str, object] = field(default_factory=dict)
     _blocked: RecentSet[str] = field(default_factory=RecentSet)
-    _absent: AbsentAdapters = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._absent = AbsentAdapters(self.now)
 
     async def active(self, tenant: TenantId) -> TenantState:
         """The state, if the tenant is served. Raises :class:`RequestRefused` (403)."""
@@ -126,11 +121,7 @@ class TenantStateCache:
         """
         if re.fullmatch(SHA256_PATTERN, digest) is None or digest in state.adapters:
             return state.adapters.get(digest)
-        if self._absent.holds(tenant, digest):
-            return None
         if not await is_archived(self.tenancy.objects, tenant, digest):
-            if tenant not in self._blocked:  # since this began: nothing is remembered of it any more
-                self._absent.note(tenant, digest)
             return None
         try:
             store = await self.tenancy.store(tenant)
@@ -142,7 +133,6 @@ class TenantStateCache:
         """The next request reads the state anew."""
         self._held.pop(tenant, None)
         self._reading.pop(tenant, None)
-        self._absent.forget(tenant)
 
     def block(self, tenant: TenantId) -> None:
         """Admit nothing of this tenant any more, the first step of its eviction."""

@@ -51,8 +51,8 @@ _REPLICA = (
     Store(
         name="replica.tables",
         medium="process-memory",
-        where="tables of a replica's server: cached tenant states, adapters loaded or loading, a second-long cache "
-        "of missing adapters, and the keys of ids of answers",
+        where="tables of a replica's server: cached tenant states, adapters loaded or loading, and the keys "
+        "of ids of answers",
         holds="tenant ids, the states of tenants (ids, digests, times), digests of adapters, and keys derived from "
         "data keys that sign ids and open nothing",
         protection="references",
