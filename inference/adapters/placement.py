@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Protocol
 
 from inference.adapters.adapter_files import NotServable
-from inference.adapters.fetch_limiter import FetchLimiter
 from inference.adapters.recent_set import RecentSet
 from inference.adapters.residency import NoRoom, Reservation, Residency, Withdrawn
 from inference.engine.errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
@@ -25,6 +24,7 @@ from inference.engine.loaded_adapters import Eviction
 from inference.engine.ports import AdapterEngine
 from inference.errors import cannot_load, no_room, no_such_model, not_active, still_loading
 from tenancy.errors import Transient
+from tenancy.platform.concurrency import OneOfEach
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
@@ -35,6 +35,10 @@ DRAIN_POLL_SECONDS = 0.05
 LOAD_WAIT_SECONDS = 60.0
 """So long a request waits for its adapter: longer than a load takes on a busy engine, and shorter than callers and
 proxies wait as a rule. The load goes on, so that a later request finds it done.
+"""
+FETCHES = 3
+"""Adapters that are fetched at once. Each has its own buffers and connections until it is checked. Without a bound that
+is as many as the engine holds.
 """
 UNLOADED = 1024
 """Unloaded adapters of which it is remembered that a slot may hold their weights, before the slots are overwritten."""
@@ -95,7 +99,10 @@ class Placement:
     _gone: RecentSet[TenantId] = field(default_factory=RecentSet)
     _retired: RecentSet[tuple[TenantId, str]] = field(default_factory=RecentSet)
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _turns: FetchLimiter = field(default_factory=FetchLimiter)
+    # More than one turn, and one of them for each tenant, whose next fetch does not wait among those of all tenants
+    # before its last one is over: one tenant's slow fetches hold up nobody else, however many adapters it asks for.
+    _own_fetch: OneOfEach = field(default_factory=OneOfEach)
+    _fetches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES))
 
     @asynccontextmanager
     async def held(self, tenant: TenantId, digest: str) -> AsyncIterator[None]:
@@ -173,7 +180,7 @@ class Placement:
     async def _load(self, tenant: TenantId, digest: str) -> None:
         started = self.now()
         try:
-            async with self._turns.slot(tenant):
+            async with self._own_fetch.of(tenant), self._fetches:
                 self._loads[digest].has_begun = True
                 self._require_staying(tenant, digest)
                 directory = await self.files.fetch(tenant, digest)

@@ -17,7 +17,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
 
 from inference.adapters.recent_set import RecentSet
 from inference.knowledge.port import IndexNotReady
@@ -27,7 +26,7 @@ from tenancy.errors import Refused, Transient
 from tenancy.knowledge.published import read_segment, read_set
 from tenancy.knowledge.search import Searchable
 from tenancy.knowledge.segments import Segment, unpacked
-from tenancy.platform.concurrency import gathered
+from tenancy.platform.concurrency import OneOfEach, gathered
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -99,7 +98,7 @@ class LoadedIndexes:
     max_bytes: int
     now: Callable[[], float] = time.monotonic
     _indexes: OrderedDict[TenantId, _Index] = field(default_factory=OrderedDict)
-    _opening: WeakValueDictionary[TenantId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    _opening: OneOfEach = field(default_factory=OneOfEach)
     _leaving: dict[TenantId, list[_Opened]] = field(default_factory=dict)
     _gone: RecentSet[TenantId] = field(default_factory=RecentSet)
     _waiting: dict[TenantId, float] = field(default_factory=dict)  # until when nothing is read for them
@@ -112,7 +111,7 @@ class LoadedIndexes:
         Raises :class:`IndexTooLarge`, :class:`NoRoomForIndex`, what the store raises, and :class:`Refused` for a tenant
         that was removed here.
         """
-        async with self._opening.setdefault(tenant, asyncio.Lock()):
+        async with self._opening.of(tenant):
             index = self._indexes.get(tenant)
             if index is None or index.state.digest != state.digest:
                 index = await self._opened(await open_store(), state, index)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inference.adapters.fetch_limiter import FETCHES
+from inference.adapters.placement import FETCHES
 from inference.settings import InferenceSettings
 from tenancy.storage import ranges
 from tenancy.storage.memory import MemoryObjectStore

@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from inference.adapters.adapter_files import NotServable
-from inference.adapters.fetch_limiter import FETCHES
-from inference.adapters.placement import RETRY_AFTER_SECONDS
+from inference.adapters.placement import FETCHES, RETRY_AFTER_SECONDS
 from inference.engine.errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
 from inference.errors import RequestRefused
 from tenancy.tenant_id import TenantId
@@ -65,7 +64,7 @@ async def test_one_tenants_slow_fetches_take_one_turn_and_the_tenants_take_turns
     gate.set()
     await asyncio.gather(*slow)
     assert [line for line in bench.log if line.startswith("fetch a")] == [f"fetch a{n}" for n in range(2 * FETCHES)]
-    assert not bench.placement._turns._own, "of tenants that fetch nothing nothing is kept"
+    assert len(bench.placement._own_fetch) == 0, "of tenants that fetch nothing nothing is kept"
     bench.in_use_or_room()
 
 
