@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from pydantic import Field
 
+from producers.queries.parts import part_of
 from schemas.base.contract import Contract
 from schemas.objects.proposals import ReviewRecord
 from tenancy.bootstrap import Tenancy
@@ -59,20 +60,14 @@ def krippendorff_alpha(units: Iterable[Sequence[Hashable]]) -> float | None:
 async def agreement(tenancy: Tenancy, tenant: TenantId) -> Agreement:
     """Of the tenant's reviews, :data:`MOST_REVIEWS` at most. Raises :class:`KeyDestroyed`."""
     store = await tenancy.store(tenant)
-    names: list[str] = []
-    is_whole = True
-    async for name in store.list("reviews"):
-        if len(names) == MOST_REVIEWS:
-            is_whole = False
-            break
-        names.append(name)
-    found = await gathered(store.get_record(name, ReviewRecord) for name in names)
+    part = await part_of(store.list("reviews"), MOST_REVIEWS)
+    found = await gathered(store.get_record(name, ReviewRecord) for name in part.names)
     units: dict[tuple[str, int], list[str]] = {}
     for review, _ in found:
         units.setdefault((review.example_id, review.version), []).append(review.verdict)
     return Agreement(
         alpha=krippendorff_alpha(units.values()),
         units=sum(len(values) > 1 for values in units.values()),
-        reviews=len(names),
-        is_whole=is_whole,
+        reviews=len(part.names),
+        is_whole=part.following is None,
     )
