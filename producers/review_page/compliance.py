@@ -146,7 +146,7 @@ async def audit(
     kind: Annotated[str | None, Query(pattern=KIND_PATTERN)] = None,
 ) -> Response:
     await page.tenancy.states.read(person.tenant)
-    async with page.long_looks.of(person.tenant):
+    async with page.long_work.of(person.tenant):
         copy = await read_copy(page.tenancy, person.tenant)
         # A long log takes seconds, in which other people's pages go on.
         verdict = await asyncio.to_thread(verify_copy, copy, page.verifier, (), page.signing)
@@ -162,7 +162,7 @@ async def audit(
 
 @router.get("/agreement")
 async def show_agreement(request: Request, page: ThePage, person: Compliance) -> Response:
-    async with page.long_looks.of(person.tenant):
+    async with page.long_work.of(person.tenant):
         found = await agreement(page.tenancy, person.tenant)
     return shown(request, "agreement.html", found=found)
 

@@ -71,9 +71,9 @@ class Page:
     links: Links | None = None
     provider: IdentityProvider | None = None
     held: list[Tenancy] = field(default_factory=list)
-    long_looks: OneOfEach = field(default_factory=OneOfEach)
-    """At a whole log or all reviews: of a tenant one at a time, since each holds all of it, and other tenants' people
-    wait for its seconds.
+    long_work: OneOfEach = field(default_factory=OneOfEach)
+    """A look at a whole log or at all reviews, and the gate's at an edited text: they take seconds, up to a minute, of
+    few threads that all tenants share. Of a tenant one at a time.
     """
 
     @property

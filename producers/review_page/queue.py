@@ -134,16 +134,17 @@ async def edit_example(
     if not all(texts):
         raise Refused("empty-turn", "refused: no turn of a conversation may be empty")
     turns = zip(found.messages, texts, strict=True)
-    await edit(
-        page.tenancy,
-        person.tenant,
-        example_id,
-        version=number,
-        editor_id=person.id,
-        messages=tuple(ChatMessage(role=message.role, content=text) for message, text in turns),
-        key=page.key,
-        gate=page.gate,
-    )
+    async with page.long_work.of(person.tenant):
+        await edit(
+            page.tenancy,
+            person.tenant,
+            example_id,
+            version=number,
+            editor_id=person.id,
+            messages=tuple(ChatMessage(role=message.role, content=text) for message, text in turns),
+            key=page.key,
+            gate=page.gate,
+        )
     remember(request.session, example_id, number)
     return RedirectResponse(f"/queue/next?after={example_id}", 303)
 

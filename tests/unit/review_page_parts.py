@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -137,6 +138,15 @@ class Desk:
         self.parts.publisher.events.clear()
         await self.review(tenant).handle(*made)
         return [event.data for event in made]
+
+
+async def have_asked(desk: Desk, count: int) -> None:
+    """Wait until so many have their turn at long work, or wait for it."""
+    async with asyncio.timeout(20):
+        while sum(place.asked for place in desk.page.long_work._places.values()) < count:
+            await asyncio.sleep(0.001)
+    for _ in range(10):  # whoever has a turn takes it
+        await asyncio.sleep(0)
 
 
 async def desk_of(required: int = 1, per_minute: int = 1000, url: str = URL) -> Desk:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
 
 from producers.commands.terms import add_terms
+from producers.review_page import queue
 from schemas.base.redaction import IdentifierType
 from schemas.bus import events
 from schemas.objects import object_keys
 from schemas.objects.proposals import ProposalRecord
 from schemas.objects.terms import Term
+from tenancy.bootstrap import Tenancy
 from tenancy.lifecycle.terms import read_term_list
 from tenancy.state.open_work import markers
+from tenancy.tenant_id import TenantId
 from tests.fixtures.gates import NAME
 from tests.unit.operator_parts import publish_adapter
 from tests.unit.proposal_parts import content
-from tests.unit.review_page_parts import T1, Desk, desk_of
+from tests.unit.review_page_parts import T1, Desk, desk_of, have_asked
 
 
 @pytest.fixture
@@ -157,6 +161,33 @@ async def test_an_edit_is_a_new_version_by_its_editor_redacted_again_and_voids_w
     assert NAME not in html
     assert "4482913" not in html
     assert "0 of 2" in html, "the review of the first version counts for nothing"
+
+
+async def test_a_tenants_edits_pass_the_gate_one_at_a_time_and_hold_up_no_other_tenants(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate takes a minute for the longest, in one of few threads that all share."""
+    begun: list[TenantId] = []
+    release = asyncio.Event()
+
+    async def slowly(tenancy: Tenancy, tenant: TenantId, *_: object, **__: object) -> None:
+        begun.append(tenant)
+        await release.wait()
+
+    monkeypatch.setattr(queue, "edit", slowly)
+    sent = []
+    for tenant in ("t1", "t2"):
+        await desk.review(tenant).handle(await desk.review(tenant).proposed("e1"))
+    for tenant, person in (("t1", "rev-1"), ("t1", "rev-2"), ("t2", "rev-3")):
+        editor = await desk.signed_in(tenant, person=person)
+        await editor.look("/examples/e1/edit")
+        fields = {"version": "1", "text-0": "May it?", "text-1": "No."}
+        sent.append(asyncio.create_task(editor.send_form("/examples/e1/edit", **fields)))
+    await have_asked(desk, 3)
+    assert sorted(begun) == ["t1", "t2"]
+    release.set()
+    assert {(await each).status_code for each in sent} == {303}
+    assert sorted(begun) == ["t1", "t1", "t2"]
 
 
 async def test_an_edit_is_redacted_by_the_tenants_own_terms_too(desk: Desk) -> None:
