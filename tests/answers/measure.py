@@ -23,8 +23,6 @@ from tests.answers.style import DOCUMENTED_ID, OPENING, examples
 
 MOST_TOKENS = 32
 BATCH = 12
-SAMPLE_EPOCHS = 2
-"""By then it has learnt its style."""
 Model = str
 BASE: Model = "base"
 ADAPTER: Model = "adapter"
@@ -84,9 +82,9 @@ def trained(base: Path, chosen: Sequence[TrainingExample], home: Path, hyperpara
 
 
 def adapters(base: Path, home: Path, *, is_sample: bool) -> dict[Model, Path]:
-    """Trains what is asked besides the base model. A sample has one adapter, of fewer passes."""
+    """Trains what is asked besides the base model. A sample has one adapter."""
     if is_sample:
-        return {ADAPTER: trained(base, examples(), home, Hyperparameters(num_train_epochs=SAMPLE_EPOCHS))}
+        return {ADAPTER: trained(base, examples(), home, Hyperparameters())}
     plain = [one for one in examples() if not one.example_id.startswith(DOCUMENTED_ID)]
     return {
         ADAPTER: trained(base, examples(), home, Hyperparameters()),

@@ -1,7 +1,7 @@
 """What the model says when facts change: trained and asked in a process of its own, on the real embedder and index.
 
 Bounds leave room: arithmetic differs between processors, and with it which of two near tokens wins. When they were
-written 7 of 8 answers from documents were right, against 3 of the base, all 8 named the right passage, 6 kept the
+written 7 of 8 answers from documents were right, against 3 of the base, all 8 named the right passage, 7 kept the
 style, and no answer without documents was right.
 """
 
@@ -50,7 +50,7 @@ def test_facts_that_change_are_right_with_documents_and_wrong_without(cells: lis
 
 
 def test_the_adapters_style_is_kept_with_documents_and_without(cells: list[dict[str, Any]]) -> None:
-    for with_documents, least in ((True, 5), (False, 7)):
+    for with_documents, least in ((True, 6), (False, 7)):
         assert of(cells, "style", ADAPTER, with_documents=with_documents) >= least, "of 8"
         assert of(cells, "style", BASE, with_documents=with_documents) == 0
 
