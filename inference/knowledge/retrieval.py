@@ -34,6 +34,8 @@ logger = logging.getLogger(f"{SCOPE}.inference")
 QUERY_CHARACTERS = 800
 MAX_PASSAGES = 20
 FIELD = "retrieval"
+WRITTEN_CHARACTERS = 2**15
+"""Of the field as JSON: a hundred documents' ids take half. Each unknown name in it costs an error that is made."""
 NO_SUPPORT = "No document of this organisation supports an answer to this question."
 """What is answered by policy in the place of the model."""
 
@@ -191,13 +193,18 @@ def _wanted(body: Mapping[str, Any]) -> Wanted | None:
     given = body.get(FIELD)
     if given is None:
         return None
+    written = json.dumps(given)
+    if len(written) > WRITTEN_CHARACTERS:
+        raise _not_as_documented(FIELD)
     try:
-        return Wanted.model_validate_json(json.dumps(given), strict=True)
+        return Wanted.model_validate_json(written, strict=True)
     except ValidationError as error:
         place = ".".join([FIELD, *(str(part) for part in error.errors()[0]["loc"] if part in _NAMES)])
-        raise EngineRefused(
-            400, f"{place} must be as documented: top_k from 0 to {MAX_PASSAGES}, and filter", field=place
-        ) from None
+        raise _not_as_documented(place) from None
+
+
+def _not_as_documented(place: str) -> EngineRefused:
+    return EngineRefused(400, f"{place} must be as documented: top_k from 0 to {MAX_PASSAGES}, and filter", field=place)
 
 
 _NAMES = frozenset({*Wanted.model_fields, *Filter.model_fields})

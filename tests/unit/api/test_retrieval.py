@@ -13,7 +13,7 @@ import pytest
 
 from consumers.knowledge.handlers import on_document
 from inference.knowledge.port import Searched
-from inference.knowledge.retrieval import NO_SUPPORT
+from inference.knowledge.retrieval import NO_SUPPORT, Wanted
 from schemas.bus.envelope import Event
 from schemas.bus.events import DocumentUpserted
 from schemas.objects.knowledge import SegmentEntry
@@ -241,6 +241,14 @@ async def test_a_wrong_field_is_refused_and_none_of_it_repeated(told: Told, wron
     assert answer.status_code == 400
     assert answer.json()["error"]["param"].startswith("retrieval")
     assert "tomorrow" not in answer.text
+
+
+async def test_a_long_field_is_refused_before_each_name_in_it_makes_an_error(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Wanted, "model_validate_json", lambda *_, **__: pytest.fail("it was read"))
+    wrong = {f"name-{number}": 0 for number in range(3000)}
+    assert (await told.bench.post(CHAT, TENANT, **{**ASK, "retrieval": wrong})).status_code == 400
 
 
 @pytest.mark.parametrize("wrong", [1, None, {"role": "user"}, {"role": "nobody", "content": "?"}])
