@@ -16,7 +16,7 @@ from producers.review_page.page import Form, Reviewer, ThePage, said, shown
 from producers.review_page.people import Person, Session, remember, remembers
 from schemas.base.identifiers import OPAQUE_ID_PATTERN
 from schemas.base.redaction import IdentifierType
-from schemas.bus.content import ChatMessage
+from schemas.bus.content import TURN_CHARACTERS, ChatMessage
 from schemas.bus.events import Verdict
 from schemas.objects.object_keys import OPEN_PROPOSAL_PATTERN
 from schemas.objects.terms import Term
@@ -133,6 +133,8 @@ async def edit_example(
     texts = [said(form, f"text-{turn}").replace("\r\n", "\n").strip() for turn in range(len(found.messages))]
     if not all(texts):
         raise Refused("empty-turn", "refused: no turn of a conversation may be empty")
+    if max(map(len, texts)) > TURN_CHARACTERS:
+        raise Refused("turn-too-long", f"refused: a turn of a conversation has at most {TURN_CHARACTERS} characters")
     turns = zip(found.messages, texts, strict=True)
     async with page.long_work.of(person.tenant):
         await edit(

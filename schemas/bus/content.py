@@ -11,12 +11,14 @@ from schemas.base.contract import Contract
 from schemas.base.identifiers import CompactJwe, OpaqueId, Sha256Hex
 from schemas.base.integers import Version
 
+TURN_CHARACTERS = 32_768
+
 
 class ChatMessage(Contract):
     """One turn in the OpenAI chat format."""
 
     role: Literal["system", "user", "assistant"]
-    content: str = Field(min_length=1, max_length=32_768)
+    content: str = Field(min_length=1, max_length=TURN_CHARACTERS)
 
 
 class ExampleContent(Contract):

@@ -204,12 +204,15 @@ async def test_an_edit_is_redacted_by_the_tenants_own_terms_too(desk: Desk) -> N
     assert "[FACILITY-1]</mark>" in html
 
 
-async def test_an_edit_that_changes_nothing_empties_a_turn_or_is_of_an_old_version_is_refused(desk: Desk) -> None:
+async def test_an_edit_of_nothing_of_an_empty_or_too_long_turn_or_of_an_old_version_is_refused(
+    desk: Desk,
+) -> None:
     await desk.review().handle(await desk.review().proposed("e1"))
     editor = await desk.signed_in()
     await editor.look("/examples/e1/edit")
     same = {"text-0": "May [PATIENT-1] have it?", "text-1": "No."}
-    for version, fields in (("1", same), ("1", {**same, "text-1": " "}), ("2", {**same, "text-1": "Yes."})):
+    wrong = (same, {**same, "text-1": " "}, {**same, "text-1": "x" * 32_769})
+    for version, fields in (*(("1", each) for each in wrong), ("2", {**same, "text-1": "Yes."})):
         assert (await editor.send_form("/examples/e1/edit", version=version, **fields)).status_code == 409
     assert desk.parts.publisher.events == []
 
