@@ -1,4 +1,8 @@
-"""Fetches an adapter into memory-backed files, only if seal, signature, hashes and shapes verify."""
+"""Fetches an adapter into memory-backed files, only if seal, signature, hashes and shapes verify.
+
+Its weights are hashed while the engine loads them, which takes as long. Each of their frames has been opened with the
+tenant's key under the digest's name before, and nobody can ask for the adapter until the hash is the signed one.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,36 @@ import shutil
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from inference.adapters.spare_file import SpareFile
+from inference.engine.loaded_adapters import Verify
 from schemas.base.canonical import adapter_digest
 from schemas.evidence.statements import TrainingManifest
-from schemas.models.adapter_files import AdapterRefused, WeightsCheck, check_declared, config_sha256
-from schemas.models.safetensors_header import SafetensorsHeader
+from schemas.models.adapter_files import (
+    AdapterRefused,
+    WeightsCheck,
+    check_declared,
+    config_sha256,
+    read_weights_header,
+)
 from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, ObjectNotFound, Refused, Transient
 from tenancy.evidence.training_manifest import open_training_manifest
 from tenancy.evidence.trust import Verifier
-from tenancy.platform.concurrency import gathered
+from tenancy.platform.concurrency import finished, gathered
 from tenancy.service.telemetry import SCOPE
 from tenancy.storage.ranges import RangeBuffers
 from tenancy.storage.tenant_store import TenantStore, file_in_ranges
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")
+
+_PART_BYTES = 2**18
+_OTHER_HASH = "a file's hash does not match the manifest"
 
 
 class NotServable(Exception):
@@ -61,32 +75,49 @@ def _remove_whole(root: Path) -> None:
         logger.error("adapter files not removed", extra={"reason": "some of them are still there"})
 
 
-class _Weights:
-    """Hashes the weights and looks at them as they come. What is wrong with them is said once they are known to be the
-    signed ones.
+@dataclass(frozen=True)
+class FetchedAdapter:
+    """The directory with exactly the two files. ``verify`` hashes the weights and looks at each number: to be called
+    beside the engine's load, and nothing may be answered before it has returned. It raises :class:`NotServable`.
     """
 
-    def __init__(self, size: int) -> None:
-        self._sha256 = hashlib.sha256()
-        self._check = WeightsCheck(size)
-        self._refused: AdapterRefused | None = None
+    directory: Path
+    verify: Verify
 
-    def update(self, part: memoryview) -> None:
-        self._sha256.update(part)
-        if self._refused is None:
-            try:
-                self._check.update(part)
-            except AdapterRefused as refused:
-                self._refused = refused
 
-    def sha256(self) -> str:
-        return self._sha256.hexdigest()
+async def _verify(weights: Path, sha256: str) -> None:
+    with _not_servable():
+        # To its end, also where the caller is cancelled: while the file is open its memory is not free.
+        await finished(asyncio.to_thread(_require_signed_weights, weights, sha256))
 
-    def header(self) -> SafetensorsHeader:
-        """Raises :class:`AdapterRefused`."""
-        if self._refused is not None:
-            raise self._refused
-        return self._check.header
+
+def _require_signed_weights(weights: Path, sha256: str) -> None:
+    hashed, refused, part = hashlib.sha256(), None, memoryview(bytearray(_PART_BYTES))
+    with weights.open("rb", buffering=0) as file:
+        check = WeightsCheck(weights.stat().st_size)
+        while read := file.readinto(part):
+            hashed.update(part[:read])
+            if refused is None:
+                try:
+                    check.update(part[:read])
+                except AdapterRefused as error:
+                    refused = error
+    if hashed.hexdigest() != sha256:
+        raise BadSignature(_OTHER_HASH)
+    if refused is not None:  # said only of what is known to be the signed weights
+        raise refused
+
+
+@contextmanager
+def _not_servable() -> Iterator[None]:
+    try:
+        yield
+    except ObjectNotFound:
+        raise NotServable("a file of the adapter is missing") from None
+    except (Refused, AdapterRefused, Transient) as error:
+        raise NotServable(str(error)) from None
+    except OSError as error:
+        raise NotServable(f"its files could not be written here: {error.strerror}") from None
 
 
 @dataclass(frozen=True)
@@ -107,39 +138,36 @@ class AdapterFiles:
     def __post_init__(self) -> None:
         object.__setattr__(self, "spare", SpareFile(self.root))
 
-    async def fetch(self, tenant: TenantId, digest: str) -> Path:
-        """The directory with exactly the two checked files. Raises :class:`NotServable`."""
+    async def fetch(self, tenant: TenantId, digest: str) -> FetchedAdapter:
+        """Everything of it is checked but what :meth:`FetchedAdapter.verify` does. Raises :class:`NotServable`."""
         try:
-            return await self._fetched(tenant, digest)
-        except BaseException as error:
+            with _not_servable():
+                return await self._fetched(tenant, digest)
+        except BaseException:
             self.remove(digest)
-            if isinstance(error, ObjectNotFound):
-                raise NotServable("a file of the adapter is missing") from None
-            if isinstance(error, Refused | AdapterRefused | Transient):
-                raise NotServable(str(error)) from None
-            if isinstance(error, OSError):
-                raise NotServable(f"its files could not be written here: {error.strerror}") from None
             raise
 
-    async def _fetched(self, tenant: TenantId, digest: str) -> Path:
-        """Nothing has the name of the digest before everything is checked: the engine is given no other directory."""
-        directory, partial = self._places(digest)
+    async def _fetched(self, tenant: TenantId, digest: str) -> FetchedAdapter:
+        """Nothing has the name of the digest before that: the engine is given no other directory."""
+        directory, begun = self._places(digest)
         store = asyncio.create_task(self.tenancy.store(tenant))
         # Both to their ends: what goes on after the other has failed would write into the directory of the next fetch.
-        described, weights = await asyncio.gather(
-            self._described(store, digest), self._weights(store, tenant, digest), return_exceptions=True
+        described, written = await asyncio.gather(
+            self._described(store, digest), self._written(store, tenant, digest), return_exceptions=True
         )
         if isinstance(described, BaseException):
             raise described
-        if isinstance(weights, BaseException):
-            raise weights
+        if isinstance(written, BaseException):
+            raise written
         manifest, config = described
-        self._require_signed(tenant, digest, manifest, config, weights.sha256())
-        check_declared(config, weights.header(), self.base_shapes, self.max_rank)
-        (partial / object_keys.ADAPTER_CONFIG).write_bytes(config)
-        partial.rename(directory)
+        self._require_signed(tenant, digest, manifest, config)
+        header = read_weights_header(begun / object_keys.ADAPTER_WEIGHTS)
+        check_declared(config, header, self.base_shapes, self.max_rank)
+        (begun / object_keys.ADAPTER_CONFIG).write_bytes(config)
+        begun.rename(directory)
         self.spare.renew(self.buffers.object_bytes)
-        return directory
+        weights = directory / object_keys.ADAPTER_WEIGHTS
+        return FetchedAdapter(directory, partial(_verify, weights, manifest.weights_sha256))
 
     async def _described(self, store: Awaitable[TenantStore], digest: str) -> tuple[TrainingManifest, bytes]:
         """What the manifest says, which is signed, and the configuration."""
@@ -149,26 +177,24 @@ class AdapterFiles:
         (envelope, _), (config, _) = opened
         return open_training_manifest(self.verifier, envelope), config
 
-    async def _weights(self, store: Awaitable[TenantStore], tenant: TenantId, digest: str) -> _Weights:
+    async def _written(self, store: Awaitable[TenantStore], tenant: TenantId, digest: str) -> None:
         file = await asyncio.to_thread(self._begun, digest)
         relative = object_keys.adapter(digest, object_keys.ADAPTER_WEIGHTS)
-        return await file_in_ranges(self.tenancy.objects, tenant, store, relative, file, _Weights, self.buffers)
+        await file_in_ranges(self.tenancy.objects, tenant, store, relative, file, self.buffers)
 
-    def _require_signed(
-        self, tenant: TenantId, digest: str, manifest: TrainingManifest, config: bytes, weights: str
-    ) -> None:
+    def _require_signed(self, tenant: TenantId, digest: str, manifest: TrainingManifest, config: bytes) -> None:
         config_digest = config_sha256(config)
         if manifest.tenant != tenant:
             raise BadSignature("the manifest belongs to another tenant")
         if manifest.base_model_digest != self.base_model_digest:
             raise BadSignature("the adapter was trained on another base model than this replica serves")
-        if (manifest.config_sha256, manifest.weights_sha256) != (config_digest, weights):
-            raise BadSignature("a file's hash does not match the manifest")
+        if manifest.config_sha256 != config_digest:
+            raise BadSignature(_OTHER_HASH)
         computed = adapter_digest(
             tenant=tenant,
             base_model_digest=self.base_model_digest,
             config_sha256=config_digest,
-            weights_sha256=weights,
+            weights_sha256=manifest.weights_sha256,
         )
         if computed != digest or manifest.adapter_digest != digest:
             raise BadSignature("the files do not match the digest that they are stored under")
@@ -176,9 +202,9 @@ class AdapterFiles:
     def _begun(self, digest: str) -> BinaryIO:
         """The weights' file, in a directory that holds nothing else."""
         self.remove(digest)
-        _, partial = self._places(digest)
-        partial.mkdir(mode=0o700)
-        path = partial / object_keys.ADAPTER_WEIGHTS
+        _, begun = self._places(digest)
+        begun.mkdir(mode=0o700)
+        path = begun / object_keys.ADAPTER_WEIGHTS
         return path.open("r+b" if self.spare.take(path) else "xb")
 
     def _places(self, digest: str) -> tuple[Path, Path]:

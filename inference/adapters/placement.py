@@ -13,10 +13,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
-from inference.adapters.adapter_files import NotServable
+from inference.adapters.adapter_files import FetchedAdapter, NotServable
 from inference.adapters.recent_set import RecentSet
 from inference.adapters.residency import NoRoom, Reservation, Residency, Withdrawn
 from inference.engine.errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
@@ -47,7 +46,7 @@ UNLOADED = 1024
 class Files(Protocol):
     """What placement asks of the adapters' files."""
 
-    async def fetch(self, tenant: TenantId, digest: str) -> Path: ...
+    async def fetch(self, tenant: TenantId, digest: str) -> FetchedAdapter: ...
 
     def remove(self, digest: str) -> bool: ...
 
@@ -183,10 +182,10 @@ class Placement:
             async with self._own_fetch.of(tenant), self._fetches:
                 self._loads[digest].has_begun = True
                 self._require_staying(tenant, digest)
-                directory = await self.files.fetch(tenant, digest)
+                fetched = await self.files.fetch(tenant, digest)
             self._require_staying(tenant, digest)
             self._owners[digest] = tenant
-            await self.engine.load(digest, directory)
+            await self.engine.load(digest, fetched.directory, fetched.verify)
         except BaseException as error:
             if not isinstance(error, EngineDead):
                 # A negative cache: a broken adapter must not cost the other tenants a download per request.

@@ -24,7 +24,7 @@ from inference.engine import quiet
 from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
 from inference.engine.errors import AdapterNotLoaded, EngineDead
 from inference.engine.in_flight import EventStream, Flight, Flights, result_of
-from inference.engine.loaded_adapters import Eviction, LoadedAdapters
+from inference.engine.loaded_adapters import Eviction, LoadedAdapters, Verify
 from inference.engine.ports import UNBOUNDED
 from inference.engine.processes import end, of_engine
 from inference.engine.request_fields import chat_fields, completion_fields, prompt_count
@@ -170,14 +170,11 @@ class Engine:
         """End the owner's running requests and no others, as :meth:`abort_all` does an adapter's."""
         return await self._flights.abort_of(owner)
 
-    async def load(self, digest: str, directory: Path) -> None:
-        """Load the adapter in ``directory`` under the name ``digest``. Does nothing if it is loaded.
-
-        Raises :class:`AdapterLoadFailed` (nothing of it stays), :class:`EngineFull` and :class:`EngineDead`.
-        """
+    async def load(self, digest: str, directory: Path, verify: Verify) -> None:
+        """Load the adapter in ``directory`` under the name ``digest``: :meth:`LoadedAdapters.load`."""
         if not _NAME.fullmatch(digest) or digest == self._config.served_name:
             raise ValueError("an adapter's name must be its digest, and not the base model's name")
-        await self._loaded_adapters().load(digest, directory)
+        await self._loaded_adapters().load(digest, directory, verify)
 
     async def evict(self, digest: str, *, scrub: bool) -> Eviction:
         """Take the adapter out of the engine: :meth:`LoadedAdapters.evict`."""

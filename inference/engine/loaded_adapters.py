@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 # attempts are bounded and the result says what happened.
 _RESET_ATTEMPTS = 20
 _RESET_PAUSE_SECONDS = 0.1
+
+Verify = Callable[[], Awaitable[None]]
+"""What is left to check of an adapter's files: raises where it must not be served."""
 
 _IDS = itertools.count(1)
 """Never given again, an id being the workers' key for the adapter: nor to the engine that follows a dead one."""
@@ -68,11 +71,12 @@ class LoadedAdapters:
         """Digests that requests can name now."""
         return tuple(self._names)
 
-    async def load(self, digest: str, directory: Path) -> None:
-        """Load the adapter in ``directory``; does nothing if it is loaded.
+    async def load(self, digest: str, directory: Path, verify: Verify) -> None:
+        """Load the adapter in ``directory``, and ``verify`` its files meanwhile; does nothing if it is loaded.
 
-        The name is registered only after vLLM has taken the adapter. Raises :class:`AdapterLoadFailed` (nothing of it
-        stays), :class:`EngineFull` and :class:`EngineDead`.
+        The name is registered only after vLLM has taken the adapter and ``verify`` has returned. Raises what that
+        raises, :class:`AdapterLoadFailed` (nothing of it stays in either case), :class:`EngineFull` and
+        :class:`EngineDead`.
         """
         async with self._changing:
             if digest in self._names:
@@ -83,7 +87,7 @@ class LoadedAdapters:
                 # vLLM would drop its least recently used adapter by itself and, since it stays registered, read its
                 # files again in the middle of a step.
                 raise EngineFull(self._capacity)
-            await self._add(digest, directory)
+            await self._add(digest, directory, verify)
 
     async def evict(self, digest: str, *, scrub: bool) -> Eviction:
         """Take the adapter out, in the one order that cannot end the engine for everybody: forget the name, remove it
@@ -121,7 +125,7 @@ class LoadedAdapters:
                 return True
         return False
 
-    async def _add(self, digest: str, directory: Path) -> None:
+    async def _add(self, digest: str, directory: Path, verify: Verify) -> None:
         from vllm.lora.request import LoRARequest
 
         if missing := [name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (directory / name).is_file()]:
@@ -133,18 +137,20 @@ class LoadedAdapters:
         request = LoRARequest(lora_name=digest, lora_int_id=lora_id, lora_path=str(directory))
         self._ids[digest] = lora_id
         self._digests[lora_id] = digest
-        try:
-            added = await self._llm.add_lora(request)
-        except Exception as error:
-            if self._llm.errored:
-                raise EngineDead from error
-            # vLLM can fail after it has registered the adapter, with part of its weights in a slot.
-            await self._remove_and_overwrite(digest)
-            raise AdapterLoadFailed(digest, "vLLM refused its rank, target modules or tensor shapes") from error
-        if not added:
-            await self._remove_and_overwrite(digest)
-            raise AdapterLoadFailed(digest, "vLLM did not register it")
-        self._names[digest] = request
+        loading: Coroutine[Any, Any, bool] = self._llm.add_lora(request)
+        verified, added = await asyncio.gather(verify(), loading, return_exceptions=True)
+        if self._llm.errored and isinstance(added, Exception):
+            raise EngineDead from added
+        if added is True and verified is None:
+            self._names[digest] = request
+            return
+        # vLLM can fail after it has registered the adapter, with part of its weights in a slot.
+        await self._remove_and_overwrite(digest)
+        if isinstance(verified, BaseException):
+            raise verified
+        if isinstance(added, BaseException):
+            raise AdapterLoadFailed(digest, "vLLM refused its rank, target modules or tensor shapes") from added
+        raise AdapterLoadFailed(digest, "vLLM did not register it")
 
     async def _remove(self, digest: str) -> None:
         await self._llm.remove_lora(self._ids[digest])

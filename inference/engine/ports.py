@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypedDict, Unpack
 
 from inference.engine.in_flight import EventStream
-from inference.engine.loaded_adapters import Eviction
+from inference.engine.loaded_adapters import Eviction, Verify
 
 UNBOUNDED = 1 << 30
 """Tokens of a prompt and its answer, where nobody asked for less than the engine takes."""
@@ -44,7 +44,7 @@ class AdapterEngine(Protocol):
 
     def inflight(self, digest: str) -> int: ...
 
-    async def load(self, digest: str, directory: Path) -> None: ...
+    async def load(self, digest: str, directory: Path, verify: Verify) -> None: ...
 
     async def evict(self, digest: str, *, scrub: bool) -> Eviction: ...
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol, Unpack
 
 from inference.engine.errors import AdapterNotLoaded, EngineRefused
 from inference.engine.in_flight import EventStream
-from inference.engine.loaded_adapters import Eviction
+from inference.engine.loaded_adapters import Eviction, Verify
 from inference.engine.ports import AdapterEngine, Answering, Asking, Response
 from inference.engine.suspects import Suspects, Trial
 from inference.errors import restarting
@@ -234,8 +234,8 @@ class SupervisedEngine:
     def inflight(self, digest: str) -> int:
         return self._engine.inflight(digest)
 
-    async def load(self, digest: str, directory: Path) -> None:
-        await self._engine.load(digest, directory)
+    async def load(self, digest: str, directory: Path, verify: Verify) -> None:
+        await self._engine.load(digest, directory, verify)
 
     async def evict(self, digest: str, *, scrub: bool) -> Eviction:
         return await self._engine.evict(digest, scrub=scrub)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -179,6 +180,14 @@ def check_declared(
     return Declared(r, lora_alpha, target_modules, base_model_name)
 
 
+def read_weights_header(weights: Path) -> SafetensorsHeader:
+    """What a file of weights says of itself; its numbers are not looked at. Raises :class:`AdapterRefused` and
+    ``OSError``.
+    """
+    with _refusing():
+        return _fit(read_header(weights))
+
+
 def check_weights(weights: bytes) -> SafetensorsHeader:
     """:class:`WeightsCheck` of all of them at once."""
     check = WeightsCheck(len(weights))
@@ -204,7 +213,8 @@ class WeightsCheck:
         """Raises :class:`AdapterRefused`."""
         part = memoryview(self._held + part if self._held else part)
         if self._runs is None and self._has_header(part):
-            self.header = _checked_header(part, self._size)
+            with _refusing():
+                self.header = _fit(parse_header(part, self._size))
             self._runs = _runs(self.header)
         taken = 0 if self._runs is None else self._check_finite(part, self._runs)
         self._held = bytes(part[taken:])
@@ -308,11 +318,15 @@ def _check_shapes(
         raise AdapterRefused("one of target_modules has no tensors")
 
 
-def _checked_header(head: memoryview, size: int) -> SafetensorsHeader:
+@contextmanager
+def _refusing() -> Iterator[None]:
     try:
-        header = parse_header(head, size)
+        yield
     except MalformedSafetensors as error:
         raise AdapterRefused(f"{WEIGHTS_FILE}: {error}") from None
+
+
+def _fit(header: SafetensorsHeader) -> SafetensorsHeader:
     if header.metadata.keys() - {"format"}:
         raise AdapterRefused("the weights' metadata may hold nothing but 'format'")
     if any(entry.dtype not in _INFINITIES for entry in header.tensors.values()):

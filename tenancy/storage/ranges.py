@@ -1,9 +1,9 @@
 """Downloads a sealed object in ranges side by side, and opens it into a file while it arrives.
 
-Ranges are received side by side and opened in their order, by one thread: a frame is opened into a buffer, and hashed,
-looked at and written from there, while it lies in the processor's cache. It is written only if it is authentic. All of
-it uses the same few buffers again and again: memory that is new costs several times what is done with it, and however
-large the object, no more of it is needed.
+Ranges are received side by side and opened in their order, by one thread: a frame is opened into a buffer and written
+from there, while it lies in the processor's cache. It is written only if it is authentic. All of it uses the same few
+buffers again and again: memory that is new costs several times what is done with it, and however large the object, no
+more of it is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import BinaryIO, Protocol, TypeVar
+from typing import BinaryIO
 
 from tenancy.errors import SealBroken
 from tenancy.platform.concurrency import finished
@@ -31,15 +31,6 @@ AT_ONCE = 4
 BUFFERS = AT_ONCE + 2
 """As many ranges, the one that is opened, and what it is opened with."""
 _ZEROS = bytes(FRAME_BYTES)
-
-
-class Follower(Protocol):
-    """Is given an object's bytes in order, off the event loop. What it is given is overwritten afterwards."""
-
-    def update(self, part: memoryview, /) -> object: ...
-
-
-FollowerT = TypeVar("FollowerT", bound=Follower)
 
 
 @dataclass
@@ -65,11 +56,9 @@ async def opened_in_ranges(
     data_key: Callable[[], Awaitable[bytes]],
     key: str,
     file: BinaryIO,
-    begin: Callable[[int], FollowerT],
     buffers: RangeBuffers,
-) -> FollowerT:
-    """Write the opened object over what ``file`` holds, and close it. ``begin`` is told how many bytes the object has,
-    and makes who follows them: returned once it has had all of them, and the file is whole and authentic.
+) -> None:
+    """Write the opened object over what ``file`` holds, and close it: whole and authentic when this returns.
 
     ``data_key`` is asked for once the first range is here. Raises what it raises, :class:`ObjectNotFound`,
     :class:`SealBroken`, :class:`StoreUnavailable` and ``OSError``; the file is for the caller to remove then.
@@ -80,14 +69,12 @@ async def opened_in_ranges(
             async with aclosing(_received(objects, key, buffers)) as ranges:
                 sealed, size = await anext(ranges)
                 frames = Frames(await data_key(), key, bytes(sealed[:HEADER_BYTES]), size)
-                follower = begin(frames.opened_bytes)
-                opening = _Opening(frames, file, follower, memory)
+                opening = _Opening(frames, file, memory)
                 await _in_a_thread(opening.add, sealed[HEADER_BYTES:])
                 async for sealed, _ in ranges:
                     await _in_a_thread(opening.add, sealed)
             opening.require_whole()
             file.truncate()
-        return follower
     finally:
         memory[:FRAME_BYTES] = _ZEROS
         buffers.give_back(memory)
@@ -134,8 +121,8 @@ async def _received(
 class _Opening:
     """Opens frames that come in their order, cut anywhere. ``memory`` begins with what is opened."""
 
-    def __init__(self, frames: Frames, file: BinaryIO, follower: Follower, memory: memoryview) -> None:
-        self._frames, self._file, self._follower = frames, file, follower
+    def __init__(self, frames: Frames, file: BinaryIO, memory: memoryview) -> None:
+        self._frames, self._file = frames, file
         self._opened, self._cut = memory[:FRAME_BYTES], memory[FRAME_BYTES : FRAME_BYTES + SEALED_FRAME_BYTES]
         self._held = 0  # bytes in _cut, of a frame whose rest has not come
         self._number = 0  # of the next frame
@@ -162,5 +149,4 @@ class _Opening:
     def _open(self, frame: memoryview) -> None:
         opened = self._frames.open_into(self._number, frame, self._opened)
         self._number += 1
-        self._follower.update(opened)
         self._file.write(opened)

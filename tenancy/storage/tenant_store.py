@@ -15,7 +15,7 @@ from schemas.objects import object_keys
 from tenancy.errors import ObjectNotFound, PreconditionFailed, SealBroken
 from tenancy.storage.keys import TenantKeys
 from tenancy.storage.objects import ObjectStore, erase_prefix
-from tenancy.storage.ranges import FollowerT, RangeBuffers, opened_in_ranges
+from tenancy.storage.ranges import RangeBuffers, opened_in_ranges
 from tenancy.storage.sealing import FRAME_BYTES, open_chunks, open_sealed, seal, seal_chunks
 from tenancy.tenant_id import TenantId
 
@@ -126,9 +126,8 @@ async def file_in_ranges(
     store: Awaitable[TenantStore],
     relative: str,
     file: BinaryIO,
-    begin: Callable[[int], FollowerT],
     buffers: RangeBuffers,
-) -> FollowerT:
+) -> None:
     """Download and open a tenant's file in ranges side by side: see :func:`opened_in_ranges`. The first one is received
     while the tenant's keys are being opened.
     """
@@ -137,7 +136,7 @@ async def file_in_ranges(
         return (await store).keys.data_key
 
     key = object_keys.tenant_key(tenant, relative)
-    return await opened_in_ranges(objects, data_key, key, file, begin, buffers)
+    await opened_in_ranges(objects, data_key, key, file, buffers)
 
 
 async def _not_on_the_loop(

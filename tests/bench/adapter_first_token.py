@@ -38,6 +38,7 @@ from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, S
 from tests.bench.serving import PlainVllm, Replica, decoding
 from tests.bench.stand import KeyFiles, Store, child_environment, weed
 from tests.fixtures.all_keys import AllKeys
+from tests.fixtures.verified import verified
 
 MAKE_SECONDS = 300
 SLOTS = 2
@@ -183,7 +184,7 @@ async def _bench(engine: Engine, home: Path, memory: Path, base_model: Path, mad
     crowd, adapter_bytes = [], (made[0] / WEIGHTS_FILE).stat().st_size
     for number in range(SLOTS):
         name = f"crowd-{number}"
-        await engine.load(name, made.pop())
+        await engine.load(name, made.pop(), verified)
         crowd.append(name)
     base_digest = replica.files.inner.base_model_digest
     sizes = await Sizes.made(replica, peer, signer, linear_shapes(base_model), base_digest, home)
@@ -230,7 +231,7 @@ async def _disk(bench: Bench) -> float:
     """A checked directory on the local disk: engine.load alone, then the first token."""
     name, folder = f"disk-{len(bench.made)}", bench.made.pop()
     started = time.perf_counter()
-    await bench.engine.load(name, folder)
+    await bench.engine.load(name, folder, verified)
     bench.note(LOAD_DISK, (time.perf_counter() - started) * 1000)
     async with decoding(bench.engine, name, 4) as watched:
         pass

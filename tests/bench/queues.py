@@ -23,6 +23,7 @@ from tests.bench import base_models, random_adapters
 from tests.bench.frame import ENTRY_SECONDS, Options, say
 from tests.bench.serving import body
 from tests.fixtures.answer_ids import any_id
+from tests.fixtures.verified import verified
 
 CONTEXT = 256
 
@@ -74,7 +75,7 @@ class Bench:
         """Tenants, of whom each has the adapter of one of these folders, by its own name."""
         tenants = [TenantId(f"adapted-{folder.name}") for folder in folders]
         for tenant, folder in zip(tenants, folders, strict=True):
-            await self.engine.load(str(tenant), folder)
+            await self.engine.load(str(tenant), folder, verified)
         return tenants
 
     def note(self, name: str, value: float) -> float:

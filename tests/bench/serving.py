@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inference.adapters.adapter_files import AdapterFiles
+from inference.adapters.adapter_files import AdapterFiles, FetchedAdapter
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
@@ -69,11 +69,11 @@ class TimedFiles:
     inner: AdapterFiles
     fetch_ms: float = 0.0
 
-    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+    async def fetch(self, tenant: TenantId, digest: str) -> FetchedAdapter:
         started = time.perf_counter()
-        directory = await self.inner.fetch(tenant, digest)
+        fetched = await self.inner.fetch(tenant, digest)
         self.fetch_ms = (time.perf_counter() - started) * 1000
-        return directory
+        return fetched
 
     def remove(self, digest: str) -> bool:
         return self.inner.remove(digest)

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from deploy.local.ports import LOOPBACK
+from inference.adapters.adapter_files import FetchedAdapter
 from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement
 from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
@@ -35,6 +36,7 @@ from tenancy.service.telemetry import configure_telemetry
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
 from tests.bench import paced_core
+from tests.fixtures.verified import verified
 from tests.unit.api.replica import Bench
 
 OURS, WITH_BUS, PEER, STOCK = "ours", "with-bus", "vllm", "stock"
@@ -50,7 +52,7 @@ class _Files:
         self._root = root
         self._adapter = adapter
 
-    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+    async def fetch(self, tenant: TenantId, digest: str) -> FetchedAdapter:
         folder = self._root / digest
         folder.mkdir(exist_ok=True)
         for name in (CONFIG_FILE, WEIGHTS_FILE):
@@ -58,7 +60,7 @@ class _Files:
                 (folder / name).touch()
             else:
                 shutil.copy(self._adapter / name, folder / name)
-        return folder
+        return FetchedAdapter(folder, verified)
 
     def remove(self, digest: str) -> bool:
         return True

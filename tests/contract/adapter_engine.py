@@ -13,6 +13,7 @@ import pytest
 
 from inference.engine.errors import AdapterInUse, EngineFull
 from inference.engine.ports import AdapterEngine
+from tests.fixtures.verified import verified
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,12 @@ class Subject:
         """Load so many; their names."""
         names = list(self.adapters)[:count]
         for name in names:
-            await self.engine.load(name, self.adapters[name])
+            await self.engine.load(name, self.adapters[name], verified)
         return names
+
+
+class NotVerified(Exception):
+    pass
 
 
 class AdapterEngineContract:
@@ -42,12 +47,12 @@ class AdapterEngineContract:
     ) -> None:
         engine = subject.engine
         [name, other] = await subject.loaded(2)
-        await engine.load(name, subject.adapters[name])
+        await engine.load(name, subject.adapters[name], verified)
         assert set(engine.loaded()) == set(await engine.listed()) == {name, other}
         gone = await engine.evict(name, scrub=False)
         assert (gone.digest, gone.was_loaded, set(gone.remaining)) == (name, True, {other})
         assert set(engine.loaded()) == set(await engine.listed()) == {other}
-        await engine.load(name, subject.adapters[name])
+        await engine.load(name, subject.adapters[name], verified)
         assert set(engine.loaded()) == {name, other}
 
     async def test_an_eviction_of_what_is_not_there_is_no_error_and_says_so(self, subject: Subject) -> None:
@@ -70,11 +75,28 @@ class AdapterEngineContract:
         names = await subject.loaded(subject.capacity)
         one_more = next(name for name in subject.adapters if name not in names)
         with pytest.raises(EngineFull):
-            await subject.engine.load(one_more, subject.adapters[one_more])
-        await subject.engine.load(names[0], subject.adapters[names[0]])
+            await subject.engine.load(one_more, subject.adapters[one_more], verified)
+        await subject.engine.load(names[0], subject.adapters[names[0]], verified)
         assert set(await subject.engine.listed()) == set(names)
         await subject.engine.evict(names[0], scrub=False)
-        await subject.engine.load(one_more, subject.adapters[one_more])
+        await subject.engine.load(one_more, subject.adapters[one_more], verified)
+
+    async def test_nobody_can_name_an_adapter_before_its_files_are_verified_and_it_is_gone_where_they_are_not(
+        self, subject: Subject
+    ) -> None:
+        engine = subject.engine
+        [name] = await subject.loaded(1)
+        other = next(each for each in subject.adapters if each != name)
+
+        async def refuse() -> None:
+            assert set(engine.loaded()) == {name}
+            raise NotVerified
+
+        with pytest.raises(NotVerified):
+            await engine.load(other, subject.adapters[other], refuse)
+        assert set(engine.loaded()) == set(await engine.listed()) == {name}
+        await engine.load(other, subject.adapters[other], verified)
+        assert set(engine.loaded()) == {name, other}
 
     async def test_an_adapter_that_is_answering_is_not_evicted_before_its_requests_are_ended(
         self, subject: Subject

@@ -40,6 +40,7 @@ from tests.fixtures.answer_ids import any_id
 from tests.fixtures.raw_bytes import files
 from tests.fixtures.retrieval import retrieval
 from tests.fixtures.turns import turns
+from tests.fixtures.verified import verified
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
@@ -187,7 +188,7 @@ async def slots(engine: Engine) -> list[tuple[int | None, bool]]:
 
 async def load(engine: Engine, adapters: dict[str, Path], *names: str) -> None:
     for name in names:
-        await engine.load(name, adapters[name])
+        await engine.load(name, adapters[name], verified)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -218,7 +219,7 @@ async def test_adapters_answer_as_they_do_alone_while_others_are_loaded_and_evic
         decoding = asyncio.gather(*(answer(engine, name, tokens=40) for name in names))
         while not decoding.done():
             for name in ("a16-2", "a8-1"):
-                await engine.load(name, adapters[name])
+                await engine.load(name, adapters[name], verified)
                 await engine.evict(name, scrub=changes % 4 == 3)
                 changes += 1
         assert await decoding == alone
@@ -290,7 +291,7 @@ async def test_cached_prefixes_are_shared_within_an_adapter_and_salt_and_nowhere
 ) -> None:
     await load(engine, adapters, "a16-0")
     shutil.copytree(adapters["a16-0"], tmp_path / "same-bytes-new-digest")
-    await engine.load("same-bytes-new-digest", tmp_path / "same-bytes-new-digest")
+    await engine.load("same-bytes-new-digest", tmp_path / "same-bytes-new-digest", verified)
     assert await engine.reset_prefix_cache()
 
     assert cached_tokens(await chat(engine, "a16-0")) == 0
@@ -596,7 +597,7 @@ async def test_an_adapters_files_can_be_deleted_after_its_eviction(
     await load(engine, adapters, "a16-1")
     directory = tmp_path / "gone"
     shutil.copytree(adapters["a16-0"], directory)
-    await engine.load("gone", directory)
+    await engine.load("gone", directory, verified)
     stream = await stream_of(engine, "gone", tokens=300)
     await anext(stream)
     await engine.abort_all("gone")
@@ -624,12 +625,12 @@ async def test_a_caller_that_goes_away_does_not_keep_the_adapter_in_use(
 async def test_an_adapter_is_loaded_once_and_a_later_load_gets_a_new_id(
     engine: Engine, adapters: dict[str, Path]
 ) -> None:
-    await asyncio.gather(*(engine.load("a8-0", adapters["a8-0"]) for _ in range(3)))
+    await asyncio.gather(*(engine.load("a8-0", adapters["a8-0"], verified) for _ in range(3)))
     first = engine._loaded_adapters()._ids["a8-0"]
     assert list(await engine._llm.list_loras()) == [first]
     before = await answer(engine, "a8-0")
     await engine.evict("a8-0", scrub=True)
-    await engine.load("a8-0", adapters["a8-0"])
+    await engine.load("a8-0", adapters["a8-0"], verified)
     assert engine._loaded_adapters()._ids["a8-0"] > first
     assert await answer(engine, "a8-0") == before
 
@@ -647,7 +648,7 @@ async def test_files_that_vllm_cannot_load_leave_nothing_behind_and_the_engine_a
     bad = [tmp_path / "garbage", tmp_path / "no-weights", tmp_path / "wrong-shape", adapters["a32-0"], tmp_path / "x"]
     for directory in bad:
         with pytest.raises(AdapterLoadFailed):
-            await engine.load(f"bad-{directory.name}", directory)
+            await engine.load(f"bad-{directory.name}", directory, verified)
         assert engine.loaded() == ("a16-0",)
         assert len(await engine._llm.list_loras()) == 1
     assert [has_values for _, has_values in sorted(await slots(engine), key=lambda slot: slot[0] or 0)][:2] == [
@@ -662,14 +663,14 @@ async def test_more_adapters_than_slots_take_turns_and_more_than_the_engine_hold
 ) -> None:
     alone = {}
     for name in ("a16-0", "a16-1", "a16-2", "a16-3", "a8-0"):
-        await engine.load(name, adapters[name])
+        await engine.load(name, adapters[name], verified)
         alone[name] = await answer(engine, name)
         await engine.evict(name, scrub=True)
     assert len(set(alone.values())) == 5
 
     await load(engine, adapters, *alone)
     with pytest.raises(EngineFull):
-        await engine.load("a8-1", adapters["a8-1"])
+        await engine.load("a8-1", adapters["a8-1"], verified)
     together = await asyncio.gather(*(answer(engine, name) for name in alone))
     assert together == list(alone.values())
 

@@ -15,6 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from inference.adapters.adapter_files import FetchedAdapter
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.engine.config import EngineConfig
@@ -26,6 +27,7 @@ from schemas.models.adapter_files import linear_shapes
 from tenancy.errors import Transient
 from tenancy.tenant_id import TenantId
 from tests.bench.drawn_adapters import Drawing
+from tests.fixtures.verified import verified
 from tests.unit.api.replica import ACTIVE, CHAT, EARLIER, FOREIGN, OTHER, PLAIN, TENANT, Bench, bearer, code
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
@@ -47,9 +49,9 @@ class CopiedFiles:
         self.sources = {ACTIVE: made / "0", EARLIER: made / "1", FOREIGN: made / "2"}
         self.root = root
 
-    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+    async def fetch(self, tenant: TenantId, digest: str) -> FetchedAdapter:
         self.remove(digest)
-        return Path(shutil.copytree(self.sources[digest], self.root / digest))
+        return FetchedAdapter(Path(shutil.copytree(self.sources[digest], self.root / digest)), verified)
 
     def remove(self, digest: str) -> bool:
         shutil.rmtree(self.root / digest, ignore_errors=True)

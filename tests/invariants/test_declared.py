@@ -193,7 +193,7 @@ async def test_declared_a_replica_writes_to_its_adapter_folder_only(tmp_path: Pa
     await bench.onboard()
     digest = await bench.store(test_fetching.Adapter())
     with writes() as written:
-        await bench.files.fetch(test_fetching.TENANT, digest)
+        await bench.fetched(digest)
         bench.files.remove(digest)
     assert written
     roots = {"adapter_dir": str(root)}

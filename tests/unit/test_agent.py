@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_replica_evicted
 from consumers.purge.policy import PurgePolicy
-from inference.adapters.adapter_files import NotServable
+from inference.adapters.adapter_files import FetchedAdapter, NotServable
 from inference.adapters.pins import Pins, pin_limit
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
@@ -533,7 +532,7 @@ async def test_a_replica_that_served_the_one_before_loads_the_new_adapter_before
     loading = asyncio.Event()
     fetch = bench.files.fetch
 
-    async def slow(tenant: TenantId, digest: str) -> Path:
+    async def slow(tenant: TenantId, digest: str) -> FetchedAdapter:
         assert await bench.active() == FIRST, "the view is the old one as long as the new adapter is loaded"
         loading.set()
         return await fetch(tenant, digest)
@@ -558,7 +557,7 @@ async def test_what_cannot_be_loaded_ahead_does_not_keep_the_view(bench: Bench, 
     data = await third_is_ready(bench, canary=False, retired_since=trouble == "retired since")
     if trouble == "files that fail":
 
-        async def broken(tenant: TenantId, digest: str) -> Path:
+        async def broken(tenant: TenantId, digest: str) -> FetchedAdapter:
             raise NotServable("a file of the adapter is missing")
 
         bench.files.fetch = broken  # type: ignore[method-assign]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inference.adapters import placement
-from inference.adapters.adapter_files import NotServable
+from inference.adapters.adapter_files import FetchedAdapter, NotServable
 from inference.adapters.placement import RETRY_AFTER_SECONDS, Placement
 from inference.adapters.recent_set import RecentSet
 from inference.adapters.residency import Residency, ResidencyPolicy
@@ -144,7 +143,7 @@ class Breaking(FakeFiles):
     is_broken: bool = False
     stuck: set[str] = field(default_factory=set)
 
-    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+    async def fetch(self, tenant: TenantId, digest: str) -> FetchedAdapter:
         if self.is_broken:
             raise NotServable("a file of the adapter is missing")
         return await super().fetch(tenant, digest)

@@ -13,6 +13,7 @@ import pytest
 from inference.engine.errors import AdapterLoadFailed
 from inference.engine.loaded_adapters import LoadedAdapters
 from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
+from tests.fixtures.verified import verified
 
 
 def digest(number: int) -> str:
@@ -87,7 +88,7 @@ async def test_the_engines_ids_are_forgotten_when_it_lists_them_no_more_and_neve
 ) -> None:
     adapters, directory = _adapters(llm), _directory(tmp_path, "good")
     for number in range(100):
-        await adapters.load(digest(number), directory)
+        await adapters.load(digest(number), directory, verified)
         evicted = await adapters.evict(digest(number), scrub=number % 2 == 0)
         assert evicted.remaining == ()
     assert adapters._digests == {}
@@ -98,7 +99,7 @@ async def test_loads_that_fail_leave_no_more_than_a_few_ids(llm: Llm, tmp_path: 
     adapters, directory = _adapters(llm), _directory(tmp_path, "refused")
     for number in range(100):
         with pytest.raises(AdapterLoadFailed):
-            await adapters.load(digest(number), directory)
+            await adapters.load(digest(number), directory, verified)
     assert len(adapters._digests) <= 9
     assert len(set(llm.given)) == len(llm.given) == 100
 
@@ -106,8 +107,8 @@ async def test_loads_that_fail_leave_no_more_than_a_few_ids(llm: Llm, tmp_path: 
 async def test_an_adapter_that_the_engine_keeps_against_orders_keeps_its_name(llm: Llm, tmp_path: Path) -> None:
     adapters, directory = _adapters(llm), _directory(tmp_path, "good")
     llm.keeps = True
-    await adapters.load(digest(1), directory)
-    await adapters.load(digest(2), directory)
+    await adapters.load(digest(1), directory, verified)
+    await adapters.load(digest(2), directory, verified)
     assert (await adapters.evict(digest(1), scrub=True)).remaining == (digest(1), digest(2))
     assert (await adapters.evict(digest(2), scrub=True)).remaining == (digest(1), digest(2))
 
@@ -116,5 +117,5 @@ async def test_the_engine_that_follows_a_dead_one_is_not_given_its_ids(llm: Llm,
     directory = _directory(tmp_path, "good")
     for _ in range(3):
         llm.ids.clear()
-        await _adapters(llm).load(digest(1), directory)
+        await _adapters(llm).load(digest(1), directory, verified)
     assert len(set(llm.given)) == 3

@@ -128,10 +128,20 @@ class Bench:
                 await store.put(object_keys.adapter(digest, names[name]), body)
         return digest
 
+    async def fetched(self, digest: str, tenant: TenantId = TENANT) -> Path:
+        """As a load does: its files go where they are not to be served."""
+        try:
+            fetched = await self.files.fetch(tenant, digest)
+            await fetched.verify()
+        except NotServable:
+            self.files.remove(digest)
+            raise
+        return fetched.directory
+
     async def refused(self, digest: str, tenant: TenantId = TENANT) -> str:
         """The reason of the refusal, after which nothing is on the disk."""
         with pytest.raises(NotServable) as refusal:
-            await self.files.fetch(tenant, digest)
+            await self.fetched(digest, tenant)
         assert list(self.root.rglob("*")) == []
         return str(refusal.value)
 
@@ -145,7 +155,7 @@ async def bench(tmp_path: Path) -> Bench:
 
 async def test_a_good_adapter_lies_in_a_directory_of_its_digest_with_exactly_the_two_files(bench: Bench) -> None:
     adapter = Adapter()
-    directory = await bench.files.fetch(TENANT, await bench.store(adapter))
+    directory = await bench.fetched(await bench.store(adapter))
     assert directory == bench.root / adapter.digest
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == {
         WEIGHTS_FILE: adapter.weights,
@@ -154,7 +164,7 @@ async def test_a_good_adapter_lies_in_a_directory_of_its_digest_with_exactly_the
     assert [path.name for path in bench.root.iterdir()] == [adapter.digest]
 
 
-async def test_the_weights_are_hashed_once_on_their_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_weights_are_hashed_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a large adapter that is as long as everything else that is checked."""
     adapter, hashed = Adapter(), bytearray()
     digest, sha256 = await bench.store(adapter), hashlib.sha256
@@ -177,25 +187,25 @@ async def test_the_weights_are_hashed_once_on_their_way(bench: Bench, monkeypatc
             return self.inner.hexdigest()
 
     monkeypatch.setattr(hashlib, "sha256", Noted)
-    await bench.files.fetch(TENANT, digest)
+    await bench.fetched(digest)
     assert hashed.count(adapter.weights) == 1
 
 
 async def test_nobody_but_the_replica_may_read_the_files(bench: Bench) -> None:
-    directory = await bench.files.fetch(TENANT, await bench.store(Adapter()))
+    directory = await bench.fetched(await bench.store(Adapter()))
     for path in (bench.root, directory):
         assert stat.S_IMODE(path.stat().st_mode) == stat.S_IRWXU
 
 
 async def test_fetching_again_gives_the_same_directory(bench: Bench) -> None:
     digest = await bench.store(Adapter())
-    assert await bench.files.fetch(TENANT, digest) == await bench.files.fetch(TENANT, digest)
+    assert await bench.fetched(digest) == await bench.fetched(digest)
     assert [path.name for path in bench.root.iterdir()] == [digest]
 
 
 async def test_removing_leaves_nothing_and_may_be_done_twice(bench: Bench) -> None:
     digest = await bench.store(Adapter())
-    await bench.files.fetch(TENANT, digest)
+    await bench.fetched(digest)
     assert bench.files.remove(digest)
     assert bench.files.remove(digest)
     assert list(bench.root.rglob("*")) == []
@@ -206,14 +216,14 @@ async def test_the_next_adapter_is_written_over_a_file_of_zeros_that_has_no_name
 ) -> None:
     monkeypatch.setattr(spare_file, "PAUSE_SECONDS", 0.0)
     first, second = Adapter(), Adapter(tenant=OTHER)
-    await bench.files.fetch(TENANT, await bench.store(first))
+    await bench.fetched(await bench.store(first))
     assert bench.files.spare._making is not None
     await bench.files.spare._making
     (file,) = bench.files.spare._made
     spare = os.fstat(file.fileno())
     assert spare.st_nlink == 0
     assert [path.name for path in bench.root.iterdir()] == [first.digest]
-    directory = await bench.files.fetch(OTHER, await bench.store(second, owner=OTHER))
+    directory = await bench.fetched(await bench.store(second, owner=OTHER), OTHER)
     assert (directory / WEIGHTS_FILE).stat().st_ino == spare.st_ino
     assert (directory / WEIGHTS_FILE).read_bytes() == second.weights
 
@@ -291,7 +301,7 @@ async def test_weights_as_pickle_are_never_looked_at(bench: Bench) -> None:
     await store.put(object_keys.adapter(digest, "adapter_model.bin"), pickle.dumps({"weights": 1}))
     assert "missing" in await bench.refused(digest)
     beside = await bench.store(adapter)
-    directory = await bench.files.fetch(TENANT, beside)
+    directory = await bench.fetched(beside)
     assert {path.name for path in directory.iterdir()} == {WEIGHTS_FILE, CONFIG_FILE}
 
 
@@ -365,7 +375,7 @@ async def test_another_tenants_adapter_sealed_anew_by_this_one_is_refused(bench:
 async def test_another_tenants_adapter_cannot_be_asked_for_by_its_digest(bench: Bench) -> None:
     digest = await bench.store(Adapter(tenant=OTHER), owner=OTHER)
     assert "missing" in await bench.refused(digest, TENANT)
-    assert await bench.files.fetch(OTHER, digest)
+    assert await bench.fetched(digest, OTHER)
 
 
 async def test_an_adapter_under_another_digest_than_its_own_is_refused(bench: Bench) -> None:
@@ -471,7 +481,7 @@ async def test_the_weights_come_while_the_tenants_key_is_being_opened(bench: Ben
     digest = await bench.store(Adapter())
     slow = KeyLast(bench.objects.objects)
     tenancy = replace(bench.tenancy, objects=slow, keys=replace(bench.tenancy.keys, objects=slow))
-    assert await bench.with_tenancy(tenancy).fetch(TENANT, digest)
+    await (await bench.with_tenancy(tenancy).fetch(TENANT, digest)).verify()
 
 
 class Failing(MemoryObjectStore):
@@ -509,7 +519,7 @@ async def test_a_full_disk_is_a_refusal_and_leaves_no_part_of_the_weights(
     monkeypatch.setattr(Path, "open", full)
     assert "could not be written" in await bench.refused(digest)
     monkeypatch.undo()
-    assert await bench.files.fetch(TENANT, digest)
+    assert await bench.fetched(digest)
 
 
 async def test_a_directory_that_an_interrupted_fetch_left_counts_as_left_and_is_removed(bench: Bench) -> None:

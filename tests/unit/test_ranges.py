@@ -7,8 +7,9 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -78,17 +79,6 @@ class Bounded(MemoryObjectStore):
             self.waiting -= 1
 
 
-@dataclass
-class Followed:
-    """What came in order, and how much was promised."""
-
-    size: int
-    whole: bytearray = field(default_factory=bytearray)
-
-    def update(self, part: memoryview) -> None:
-        self.whole += part
-
-
 async def data_key() -> bytes:
     return KEY
 
@@ -97,21 +87,14 @@ def begun(path: Path) -> BinaryIO:
     return path.open("r+b" if path.exists() else "xb")
 
 
-async def read(
-    objects: MemoryObjectStore,
-    path: Path,
-    buffers: RangeBuffers | None = None,
-    begin: Callable[[int], Followed] = Followed,
-) -> bytes:
-    """What the file holds and its follower was given."""
-    followed = await opened_in_ranges(objects, data_key, NAME, begun(path), begin, buffers or RangeBuffers())
-    assert len(followed.whole) == followed.size
-    assert await asyncio.to_thread(path.read_bytes) == followed.whole
-    return bytes(followed.whole)
+async def read(objects: MemoryObjectStore, path: Path, buffers: RangeBuffers | None = None) -> bytes:
+    """What the file holds."""
+    await opened_in_ranges(objects, data_key, NAME, begun(path), buffers or RangeBuffers())
+    return await asyncio.to_thread(path.read_bytes)
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_the_file_is_the_object_and_its_bytes_are_followed_in_order(size: int, tmp_path: Path) -> None:
+async def test_the_file_is_the_object(size: int, tmp_path: Path) -> None:
     plain, objects = secrets.token_bytes(size), Backwards()
     sealed = seal(KEY, NAME, plain)
     await objects.put(NAME, sealed)
@@ -145,17 +128,15 @@ async def test_a_file_that_is_there_is_written_over_and_has_the_size_of_the_obje
 
 
 @pytest.mark.parametrize("frame", range(6))
-async def test_a_frame_that_was_changed_is_neither_written_nor_followed_and_breaks_the_seal(
-    frame: int, tmp_path: Path
-) -> None:
-    objects, followed = MemoryObjectStore(), Followed(0)
+async def test_a_frame_that_was_changed_is_not_written_and_breaks_the_seal(frame: int, tmp_path: Path) -> None:
+    objects = MemoryObjectStore()
     sealed = bytearray(seal(KEY, NAME, b"\x01" * (6 * FRAME_BYTES)))
     sealed[HEADER_BYTES + frame * SEALED_FRAME_BYTES] ^= 1
     await objects.put(NAME, bytes(sealed))
     with pytest.raises(SealBroken):
-        await read(objects, tmp_path / "f", begin=lambda _: followed)
+        await read(objects, tmp_path / "f")
     written = await asyncio.to_thread((tmp_path / "f").read_bytes)
-    assert written == followed.whole == b"\x01" * (frame * FRAME_BYTES)
+    assert written == b"\x01" * (frame * FRAME_BYTES)
 
 
 def _cut_by_frame(sealed: bytes) -> bytes:
@@ -205,22 +186,23 @@ async def test_a_range_that_fails_ends_the_download_and_those_beside_it(tmp_path
     assert objects.waiting == []
 
 
-class Stuck(Followed):
-    """Holds up the thread that opens."""
+class Stuck(BytesIO):
+    """A file that holds up the thread that opens."""
 
     def __init__(self) -> None:
-        super().__init__(0)
+        super().__init__()
         self.entered, self.leave = threading.Event(), threading.Event()
 
-    def update(self, part: memoryview) -> None:
+    def write(self, part: Any, /) -> int:
         self.entered.set()
         self.leave.wait(BOUND_SECONDS)
+        return len(part)
 
 
-async def test_a_cancelled_download_ends_when_nothing_opens_or_writes_any_more(tmp_path: Path) -> None:
+async def test_a_cancelled_download_ends_when_nothing_opens_or_writes_any_more() -> None:
     objects, buffers, stuck = Backwards(), RangeBuffers(), Stuck()
     await objects.put(NAME, seal(KEY, NAME, b"\x01" * FRAME_BYTES))
-    reading = asyncio.create_task(read(objects, tmp_path / "f", buffers, lambda _: stuck))
+    reading = asyncio.create_task(opened_in_ranges(objects, data_key, NAME, stuck, buffers))
     assert await asyncio.to_thread(stuck.entered.wait, BOUND_SECONDS)
     reading.cancel()
     await asyncio.wait([reading], timeout=0.1)
@@ -232,15 +214,15 @@ async def test_a_cancelled_download_ends_when_nothing_opens_or_writes_any_more(t
     assert not any(bytes(buffer[:FRAME_BYTES]).strip(b"\0") for buffer in buffers._kept), "what was opened"
 
 
-async def test_what_follows_and_fails_is_told(tmp_path: Path) -> None:
-    class Refusing(Followed):
-        def update(self, part: memoryview) -> None:
+async def test_a_file_that_takes_no_more_is_told() -> None:
+    class Full(BytesIO):
+        def write(self, part: Any, /) -> int:
             raise OSError("no more")
 
     objects = MemoryObjectStore()
     await objects.put(NAME, seal(KEY, NAME, b"x"))
     with pytest.raises(OSError, match="no more"):
-        await read(objects, tmp_path / "f", begin=Refusing)
+        await opened_in_ranges(objects, data_key, NAME, Full(), RangeBuffers())
 
 
 async def test_the_next_download_has_the_same_memory_in_which_nothing_opened_is_left(tmp_path: Path) -> None:

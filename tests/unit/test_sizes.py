@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ async def test_fetching_takes_the_memory_of_its_buffers_however_large_the_file(
         tracemalloc.start()
         try:
             file, buffers = (tmp_path / f"{size}").open("xb"), ranges.RangeBuffers()
-            await ranges.opened_in_ranges(objects, data_key, "tenants/t/x", file, lambda _: sha256(), buffers)
+            await ranges.opened_in_ranges(objects, data_key, "tenants/t/x", file, buffers)
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()

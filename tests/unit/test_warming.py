@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from inference.adapters.adapter_files import NotServable
+from inference.adapters.adapter_files import FetchedAdapter, NotServable
 from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
@@ -37,13 +36,13 @@ def digest_of(tenant: TenantId) -> str:
 
 
 class SlowFiles(FakeFiles):
-    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+    async def fetch(self, tenant: TenantId, digest: str) -> FetchedAdapter:
         await asyncio.sleep(3600)
         return await super().fetch(tenant, digest)
 
 
 class WithoutOne(FakeFiles):
-    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+    async def fetch(self, tenant: TenantId, digest: str) -> FetchedAdapter:
         if tenant == T2:
             raise NotServable("its hash is another")
         return await super().fetch(tenant, digest)

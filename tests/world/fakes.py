@@ -14,12 +14,14 @@ from consumers.training.base_model import BaseModel
 from consumers.training.processor import Processor
 from consumers.training.result import StepProgress, TrainingResult, TrainingStopped
 from consumers.training.tokenization import TrainingExample
+from inference.adapters.adapter_files import FetchedAdapter
 from inference.engine.errors import AdapterInUse, EngineFull
 from inference.engine.in_flight import Flight, Flights
-from inference.engine.loaded_adapters import Eviction
+from inference.engine.loaded_adapters import Eviction, Verify
 from schemas.models.adapter_files import config_sha256, naming_run, weights_sha256
 from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.tenant_id import TenantId
+from tests.fixtures.verified import verified
 
 _request_ids = (f"fake-{number}" for number in itertools.count())
 
@@ -123,9 +125,10 @@ class FakeEngine:
     def inflight(self, digest: str) -> int:
         return self.running.get(digest, 0) + self.flights.count(digest)
 
-    async def load(self, digest: str, directory: Path) -> None:
+    async def load(self, digest: str, directory: Path, verify: Verify) -> None:
         if digest not in self.names and len(self.names) >= self.capacity:
             raise EngineFull(self.capacity)
+        await verify()
         self.calls.append(("load", digest))
         self.names[digest] = directory
 
@@ -156,9 +159,9 @@ class FakeFiles:
 
     held: set[str] = field(default_factory=set)
 
-    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+    async def fetch(self, tenant: TenantId, digest: str) -> FetchedAdapter:
         self.held.add(digest)
-        return Path("/nowhere") / digest
+        return FetchedAdapter(Path("/nowhere") / digest, verified)
 
     def remove(self, digest: str) -> bool:
         self.held.discard(digest)

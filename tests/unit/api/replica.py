@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Unpack
 
 import httpx
@@ -19,6 +18,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from inference.adapters.adapter_files import FetchedAdapter
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
@@ -177,7 +177,7 @@ class FakeGrammars:
 class BreakableFiles(FakeFiles):
     broken: dict[str, Exception] = field(default_factory=dict)
 
-    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+    async def fetch(self, tenant: TenantId, digest: str) -> FetchedAdapter:
         if error := self.broken.get(digest):
             raise error
         return await super().fetch(tenant, digest)

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from inference.adapters.adapter_files import NotServable
+from inference.adapters.adapter_files import FetchedAdapter, NotServable
 from inference.api.answers import HeldStream
 from inference.engine.errors import AdapterLoadFailed, EngineRefused
+from inference.engine.loaded_adapters import Verify
 from inference.errors import RequestRefused
 from inference.replica.lease import ReplicaLease
 from inference.tenants.usage import Amounts
 from schemas.serving_api import ADAPTER_HEADER
 from tenancy.tenant_id import TenantId
+from tests.fixtures.verified import verified
 from tests.unit.api.replica import (
     ACTIVE,
     BODIES,
@@ -41,7 +43,7 @@ async def test_a_tenant_whose_adapter_cannot_be_loaded_gets_no_answer_and_never_
         bench.files.broken[ACTIVE] = error
     else:
 
-        async def refuse(digest: str, directory: Path) -> None:
+        async def refuse(digest: str, directory: Path, verify: Verify) -> None:
             raise AdapterLoadFailed(digest, "vLLM did not register it")
 
         bench.engine.load = refuse  # type: ignore[method-assign]
@@ -68,9 +70,9 @@ async def test_after_its_lease_a_replica_serves_no_adapter_and_still_the_base_mo
 async def test_no_answer_begins_after_the_lease_when_the_adapter_took_longer_to_load_than_was_left_of_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def slow(tenant: TenantId, digest: str) -> Path:
+    async def slow(tenant: TenantId, digest: str) -> FetchedAdapter:
         bench.now += timedelta(seconds=30)
-        return Path("/nowhere") / digest
+        return FetchedAdapter(Path("/nowhere") / digest, verified)
 
     monkeypatch.setattr(bench.files, "fetch", slow)
     response = await bench.post(CHAT)

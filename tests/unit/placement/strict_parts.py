@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from inference.adapters.adapter_files import FetchedAdapter
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.engine.errors import AdapterInUse, AdapterNotLoaded, AdapterWithdrawn, EngineFull, EngineRefused
-from inference.engine.loaded_adapters import Eviction
+from inference.engine.loaded_adapters import Eviction, Verify
 from inference.errors import RequestRefused
 from tenancy.tenant_id import TenantId
+from tests.fixtures.verified import verified
 
 A, B, C = TenantId("tenant-a"), TenantId("tenant-b"), TenantId("tenant-c")
 IDLE_SECONDS = 60.0
@@ -54,7 +56,7 @@ class StrictEngine:
         self.polls += 1
         return len(self.flights.get(digest, ()))
 
-    async def load(self, digest: str, directory: Path) -> None:
+    async def load(self, digest: str, directory: Path, verify: Verify) -> None:
         async with self.changing:
             await steps(1)
             if error := self.failures.get(digest):
@@ -65,6 +67,7 @@ class StrictEngine:
             if len(self.names) + len(self.leftovers) >= self.capacity:
                 raise EngineFull(self.capacity)
             await steps(1)
+            await verify()
             self.log.append(f"load {digest}")
             self.names[digest] = directory
 
@@ -141,7 +144,7 @@ class StrictFiles:
     removable: bool = True
     gate: asyncio.Event | None = None
 
-    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+    async def fetch(self, tenant: TenantId, digest: str) -> FetchedAdapter:
         self.log.append(f"fetch {digest}")
         await steps(2)
         if self.gate is not None:
@@ -149,7 +152,7 @@ class StrictFiles:
         if error := self.failures.get(digest):
             raise error
         self.held.add(digest)
-        return Path("/nowhere") / digest
+        return FetchedAdapter(Path("/nowhere") / digest, verified)
 
     def remove(self, digest: str) -> bool:
         assert digest not in self.engine.names, "the files of an adapter that the engine may read are removed"
