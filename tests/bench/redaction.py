@@ -43,7 +43,9 @@ def run(options: Options, _: Path) -> Result:
         "plain": (plain(), plain(clean=True)),
         "written": (written(), written(clean=True)),
     }
-    for name, looked_at in product(("chat", "typed", "shift", "asked", "queries", "notes", "wards"), (True, False)):
+    for name, looked_at in product(
+        ("chat", "typed", "shift", "asked", "queries", "notes", "wards", "outside"), (True, False)
+    ):
         by_hand[f"{name}, {'looked at' if looked_at else 'unseen half'}"] = (
             half(name, looked_at=looked_at),
             half(name, clean=True, looked_at=looked_at),
