@@ -23,7 +23,7 @@ help:
 	@echo 'make attack  the attack suite in full; PYTEST_ARGS="--attack-seed 2" draws other attacks'
 	@echo 'make check   lint, types and unit tests but the slow ones: before each commit'
 	@echo 'make lint    ruff, mypy, and the tests that only read the sources and the pages'
-	@echo 'make bench   benchmarks against named peers; what models answer from documents'
+	@echo 'make bench   benchmarks against named peers, and what models answer from documents; BENCH_ARGS="--only NAME" for one'
 	@echo 'make up      the local stack (KAFKA=1 for Apache Kafka); make down stops it'
 	@echo 'make lock    pin the versions that are installed in .venv'
 	@echo 'make clean   remove what was built in this clone; the shared cache and .sano/keys stay'
@@ -55,7 +55,7 @@ lint: setup
 
 bench: setup
 	@$(PYTHON) -m tests.bench $(BENCH_ARGS)
-	@$(PYTHON) -m tests.answers
+	@$(if $(BENCH_ARGS),,$(PYTHON) -m tests.answers)
 
 up: setup
 	@bin/sano up $(if $(KAFKA),--kafka)
