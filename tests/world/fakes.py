@@ -32,13 +32,15 @@ BASE = BaseModel(Path("/nowhere/base"), "b" * 64)
 class FakeTrainer:
     """Weights are a hash of the examples, so that the same set gives the same weights and another set others.
 
-    ``refuses`` says why it takes no example whose text holds some word; ``fails`` is what each training ends with.
+    ``refuses`` says why it takes no example whose text holds some word; ``fails`` is what each training ends with;
+    ``steps`` are reported of each.
     """
 
     model_name: str = "base"
     trained: list[tuple[str, ...]] = field(default_factory=list)
     refuses: dict[str, str] = field(default_factory=dict)
     fails: Exception | None = None
+    steps: int = 0
 
     def base_model(self) -> BaseModel:
         return BASE
@@ -67,6 +69,9 @@ class FakeTrainer:
             raise TrainingStopped
         if self.fails is not None:
             raise self.fails
+        rate = hyperparameters.learning_rate
+        for step in range(1, self.steps + 1):
+            progress(StepProgress(step=step, total_steps=self.steps, loss=1.0, learning_rate=rate, tokens=1))
         ids = tuple(example.example_id for example in examples)
         self.trained.append(ids)
         output_dir.mkdir(parents=True)
