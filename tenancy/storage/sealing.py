@@ -62,9 +62,8 @@ def open_sealed(data_key: bytes, object_key: str, sealed: bytes) -> bytes:
 class Frames:
     """Opens the frames of an object whose sealed size is known, in any order.
 
-    ``count``: how many there are. ``opened_bytes``: of all of them. ``header``: the sealed object's first
-    :data:`HEADER_BYTES`. A size that is not the object's own breaks the seal of its last frame. Raises
-    :class:`SealBroken`.
+    ``count``: how many there are. ``header``: the sealed object's first :data:`HEADER_BYTES`. A size that is not the
+    object's own breaks the seal of its last frame. Raises :class:`SealBroken`.
     """
 
     def __init__(self, data_key: bytes, object_key: str, header: bytes, sealed_bytes: int) -> None:
@@ -72,7 +71,6 @@ class Frames:
         self._object_key = object_key
         self._framed_bytes = sealed_bytes - HEADER_BYTES
         self.count = max(1, -(-self._framed_bytes // SEALED_FRAME_BYTES))
-        self.opened_bytes = max(0, self._framed_bytes - self.count * TAG_BYTES)
 
     def sealed_bytes(self, number: int) -> int:
         """Of frame ``number``."""
