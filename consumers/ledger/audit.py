@@ -45,7 +45,7 @@ DECISIONS = (
     events.DocumentUpserted,
     events.DocumentRemoved,
 )
-"""What an import or a reviewer says many times over, and of which there is nothing to confirm."""
+"""Events that come in long runs, by imports and reviewers. The state confirms none of them."""
 
 KEPT_BY_THEIR_OWN = (
     *DECISIONS,

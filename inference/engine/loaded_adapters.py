@@ -18,7 +18,7 @@ _RESET_ATTEMPTS = 20
 _RESET_PAUSE_SECONDS = 0.1
 
 Verify = Callable[[], Awaitable[None]]
-"""What is left to check of an adapter's files: raises where it must not be served."""
+"""Finishes the checks of an adapter's files. Raises where the adapter must not be served."""
 
 _IDS = itertools.count(1)
 """Never given again, an id being the workers' key for the adapter: nor to the engine that follows a dead one."""

@@ -35,7 +35,7 @@ QUERY_CHARACTERS = 800
 MAX_PASSAGES = 20
 FIELD = "retrieval"
 WRITTEN_CHARACTERS = 2**15
-"""Of the field as JSON: a hundred documents' ids take half. Each unknown name in it costs an error that is made."""
+"""Bounds the field as JSON, since each unknown name in it makes an error. A hundred documents' ids take half."""
 NO_SUPPORT = "No document of this organisation supports an answer to this question."
 """What is answered by policy in the place of the model."""
 

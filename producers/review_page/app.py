@@ -29,7 +29,7 @@ from tenancy.tokens import TokenVerifier
 SERVICE = "review"
 CONNECTIONS = 256
 REQUESTS_PER_MINUTE = 240
-"""Of one person."""
+"""From one person."""
 SIGN_INS_PER_MINUTE = 30
 """From one address, or through one proxy."""
 

@@ -28,7 +28,7 @@ MOST_MESSAGES = 10_000
 """Of a batch in one frame. A few bytes make a message, and an answer takes many more."""
 
 HANDSHAKE_SECONDS = 5.0
-"""Of TLS. Before it a connection counts among none, so that strangers would keep descriptors without a bound."""
+"""Ends a TLS handshake that takes longer: a connection is counted after it only, and strangers could hold many."""
 
 Take = Callable[[Message], Awaitable[None]]
 """Publishes what is made of a message. Raises NoCandidate, Refused and Transient."""
