@@ -53,10 +53,6 @@ INFERENCE = Service("inference", "inference.app", ready_seconds=600.0)
 REVIEW_SOURCE_KEY = "review-source.key"
 REVIEW = Service("review", "producers.review_page.app")
 """Started where it is asked for: the rest does without."""
-FHIR_SERVER = Service("fhir-server", "deploy.local.fhir_server")
-FHIR = Service("fhir", "producers.sources.fhir.app")
-"""A FHIR server to try the source with, and the source. Started where they are asked for, for one tenant."""
-FHIR_SOURCE_KEY, FHIR_TOKEN, FHIR_JWK = "fhir-source.key", "fhir.token", "fhir.jwk.json"
 SERVICES = (
     Service("curation", "consumers.curation.app"),
     Service("training", "consumers.training.app"),
@@ -140,14 +136,6 @@ def service_environment(member: Mapping[str, str], stack: StackFile, *, embedded
             "SANO_REVIEW_PORT": review_port,
             "SANO_REVIEW_LINKS": "allowed",
         }
-    fhir = {}
-    if stack.fhir_url is not None and stack.fhir_notifications_url is not None:
-        _, fhir_port = _host_and_port(stack.fhir_notifications_url.removesuffix("/fhir/notifications"))
-        fhir = {
-            "SANO_SOURCE_TENANT": stack.fhir_tenant or "",
-            "SANO_FHIR_BASE_URL": stack.fhir_url,
-            "SANO_FHIR_PORT": fhir_port,
-        }
     return {
         **environment,
         "SANO_KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
@@ -162,7 +150,6 @@ def service_environment(member: Mapping[str, str], stack: StackFile, *, embedded
         "SANO_INFERENCE_HOST": host,
         "SANO_INFERENCE_PORT": port,
         **review,
-        **fhir,
     }
 
 
@@ -182,25 +169,8 @@ def service_command(service: Service, port: int, shared: Mapping[str, str], fold
     }
     if service.name == REVIEW.name:
         keys["SANO_SOURCE_KEY_FILE"] = str(folders.keys / REVIEW_SOURCE_KEY)
-    token = str(folders.keys / FHIR_TOKEN)
-    if service.name == FHIR.name:
-        keys |= {
-            "SANO_FHIR_TOKEN_FILE": token,
-            "SANO_SOURCE_KEY_FILE": str(folders.keys / FHIR_SOURCE_KEY),
-            "SANO_SOURCE_JWK_FILE": str(folders.keys / FHIR_JWK),
-            "SANO_FHIR_POSITION_FILE": str(work / "positions.json"),
-            "SANO_EVENT_KEY": str(fhir_event_key(folders.keys, shared["SANO_SOURCE_TENANT"])),
-        }
     env = {**LOCAL_PROFILE, **shared, **own, **keys}
-    argv = [sys.executable, "-m", service.module]
-    if service.name == FHIR_SERVER.name:
-        argv += ["--port", str(port), "--notify-port", shared["SANO_FHIR_PORT"], "--token-file", token]
-    return Command(service.name, argv, folders.log(service.name), env, cwd=work)
-
-
-def fhir_event_key(keys: Path, tenant: str) -> Path:
-    """The key with which the FHIR source signs, which is registered for its tenant alone."""
-    return keys / f"event-fhir-{tenant}.pem"
+    return Command(service.name, [sys.executable, "-m", service.module], folders.log(service.name), env, cwd=work)
 
 
 def is_ready(port: int) -> bool:

@@ -13,16 +13,11 @@ from pathlib import Path
 from deploy.local.base_model import base_model_folder
 from deploy.local.embedded import Credentials, create_bucket, start_bus, start_object_store
 from deploy.local.errors import AlreadyUp, NotUp, StackBusy, UnknownService, UnreadableStackFile
-from deploy.local.fhir_server import BASE_PATH
 from deploy.local.kafka import KafkaCluster, fetch_kafka_jars
 from deploy.local.key_files import ensure_key
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.processes import ChildProcess, start
 from deploy.local.services import (
-    FHIR,
-    FHIR_SERVER,
-    FHIR_SOURCE_KEY,
-    FHIR_TOKEN,
     INFERENCE,
     REVIEW,
     REVIEW_SOURCE_KEY,
@@ -52,7 +47,6 @@ class Stage(StrEnum):
 Report = Callable[[str, Stage], None]
 ApplyTopics = Callable[[str], None]
 MakeKeys = Callable[[Path], None]
-Prepare = Callable[[StackFile], None]
 
 
 @dataclass(frozen=True)
@@ -67,10 +61,9 @@ class LocalStack:
     """One stack per folder; ``root/.sano`` gets everything it writes.
 
     ``apply_topics`` is called with the bootstrap servers before any service starts, and ``make_keys`` with the folder
-    where the signing keys and their trust file are to lie, unless they do. ``prepare`` is called with the stack once
-    there are topics; with ``fhir_tenant`` it makes what the FHIR source of this tenant needs. ``report`` is called as
-    each part starts and is ready. ``extra_env`` is added to every service's environment. With ``tie_to_parent`` the
-    processes die with this one. Methods block; they are not for use from several threads at once.
+    where the signing keys and their trust file are to lie, unless they do. ``report`` is called as each part starts and
+    is ready. ``extra_env`` is added to every service's environment. With ``tie_to_parent`` the processes die with this
+    one. Methods block; they are not for use from several threads at once.
     """
 
     def __init__(
@@ -81,8 +74,6 @@ class LocalStack:
         make_keys: MakeKeys,
         settings: LocalSettings | None = None,
         services: Sequence[Service] = SERVICES,
-        prepare: Prepare = lambda stack: None,
-        fhir_tenant: str | None = None,
         extra_env: Mapping[str, str] | None = None,
         tie_to_parent: bool = False,
         report: Report = lambda name, stage: None,
@@ -92,7 +83,6 @@ class LocalStack:
         self._make_keys = make_keys
         self._given_settings = settings
         self._services = {service.name: service for service in services}
-        self._prepare, self._fhir_tenant = prepare, fhir_tenant
         self._extra_env = dict(extra_env or {})
         self._tie_to_parent = tie_to_parent
         self._report = report
@@ -117,7 +107,6 @@ class LocalStack:
                 stack = self._start_bus_and_store(kafka)
                 stack.write(self.folders.stack_file)
                 self._apply_topics(stack.kafka_bootstrap_servers)
-                self._prepare(stack)
                 return self._start_services(stack)
             except BaseException:
                 self._end()
@@ -179,11 +168,8 @@ class LocalStack:
         ensure_key(master)
         if REVIEW.name in self._services:
             ensure_key(keys / REVIEW_SOURCE_KEY)
-        has_fhir = FHIR.name in self._services
-        for name in (FHIR_SOURCE_KEY, FHIR_TOKEN) if has_fhir else ():
-            ensure_key(keys / name)
         self._make_keys(keys)
-        api_port, page_port, source_port, spare, *ports = free_ports(4 + len(self._services))
+        api_port, page_port, spare, *ports = free_ports(3 + len(self._services))
         self._ports = dict(zip(self._services, ports, strict=True))
         return self._record(
             StackFile(
@@ -195,9 +181,6 @@ class LocalStack:
                 inference_url=f"http://{LOOPBACK}:{api_port}",
                 inference_health_url=f"http://{LOOPBACK}:{self._ports.get(INFERENCE.name, spare)}",
                 review_url=f"http://{LOOPBACK}:{page_port}" if REVIEW.name in self._services else None,
-                fhir_url=f"http://{LOOPBACK}:{self._ports[FHIR_SERVER.name]}{BASE_PATH}" if has_fhir else None,
-                fhir_notifications_url=f"http://{LOOPBACK}:{source_port}/fhir/notifications" if has_fhir else None,
-                fhir_tenant=self._fhir_tenant if has_fhir else None,
                 master_key_file=master.absolute(),
                 trust_file=keys / TRUST_FILE,
                 trust_root_file=keys / ROOT_PUBLIC_FILE,

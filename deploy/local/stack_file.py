@@ -39,9 +39,6 @@ class StackFile(BaseModel):
     inference_url: str
     inference_health_url: str
     review_url: str | None = None
-    fhir_url: str | None = None
-    fhir_notifications_url: str | None = None
-    fhir_tenant: str | None = None
     master_key_file: Path
     trust_file: Path
     trust_root_file: Path

@@ -27,19 +27,14 @@ def add_to(app: typer.Typer) -> None:
 def up(
     kafka: Annotated[bool, typer.Option("--kafka", help="Apache Kafka instead of the embedded bus.")] = False,
     review: Annotated[bool, typer.Option("--review", help="The review page too.")] = False,
-    fhir: Annotated[
-        str | None,
-        typer.Option(
-            "--fhir", metavar="TENANT", help="A FHIR server to try, its source for TENANT, and the review page."
-        ),
-    ] = None,
 ) -> None:
     """Start the local stack and write .sano/stack.json. What SANO_* points at is used instead of being started."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
+    from deploy.local.services import REVIEW, SERVICES
     from deploy.local.stack import Stage
 
-    services = services_of(review=review or fhir is not None, fhir=fhir is not None)
+    services = (*SERVICES, REVIEW) if review else SERVICES
     with bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as progress:
         task = progress.add_task("starting", total=PARTS_BESIDE_SERVICES + len(services))
         starting: list[str] = []
@@ -53,10 +48,9 @@ def up(
                 progress.advance(task)
             progress.update(task, description=f"starting {', '.join(starting)}" if starting else "started")
 
-        described = _stack(report, services, fhir).up(kafka=kafka)
+        described = _stack(report, services).up(kafka=kafka)
     where = {"bus": described.kafka_bootstrap_servers, "inference": described.inference_url}
-    more = {"review": described.review_url, "fhir": described.fhir_url, "tenant": described.fhir_tenant}
-    print_facts(where | {name: value for name, value in more.items() if value is not None})
+    print_facts(where | ({"review": described.review_url} if described.review_url is not None else {}))
 
 
 def down() -> None:
@@ -84,17 +78,9 @@ def status(json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def services_of(*, review: bool, fhir: bool) -> tuple[Service, ...]:
-    """Those that `sano up` starts: the loop's, and what is asked for."""
-    from deploy.local.services import FHIR, FHIR_SERVER, REVIEW, SERVICES
-
-    return (*SERVICES, *((REVIEW,) if review else ()), *((FHIR_SERVER, FHIR) if fhir else ()))
-
-
-def _stack(report: Report, services: Sequence[Service] | None = None, fhir: str | None = None) -> LocalStack:
+def _stack(report: Report, services: Sequence[Service] | None = None) -> LocalStack:
     from deploy.local.services import SERVICES
     from deploy.local.stack import LocalStack
-    from producers.cli.local_source import source_prepared
 
     return LocalStack(
         Path.cwd(),
@@ -102,8 +88,6 @@ def _stack(report: Report, services: Sequence[Service] | None = None, fhir: str 
         make_keys=keys_made,
         report=report,
         services=SERVICES if services is None else services,
-        prepare=source_prepared(fhir) if fhir is not None else lambda stack: None,
-        fhir_tenant=fhir,
     )
 
 
