@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +15,6 @@ from producers.queries.printable import printable
 
 if TYPE_CHECKING:
     from producers.commands.knowledge import AddedDocument
-    from producers.queries.document_lineage import HeldVersion
     from producers.settings import OperatorSettings
     from tenancy.bootstrap import Tenancy
 
@@ -157,9 +155,9 @@ def lineage(
 ) -> None:
     """Trace a document, or what the published set holds.
 
-    Of a document: every version with the event and the gate behind it, which one counts since when, and what is left of
-    the others in segments and texts. Without one: each segment of the set, opened, and whether it holds exactly what
-    counts. No title and no text is shown.
+    Of a document: its latest versions with the event and the gate behind each, which one counts since when, in which
+    segment, and the texts that are at rest. Without one: what each segment of the set holds. No title and no text is
+    shown.
     """
     from producers.queries.document_lineage import DocumentLineage, SetView, document_lineage, published_set
 
@@ -171,11 +169,20 @@ def lineage(
     found = read(context, look)
     if json:
         return print_json(found)
-    print_facts(found.model_dump(exclude={"said", "in_segments", "segments"}))
+    print_facts(found.model_dump(exclude={"said", "segments"}))
     typer.echo()
     if isinstance(found, SetView):
-        return _print_held([one for segment in found.segments for one in segment.holds], "it has no segment")
-    print_rows(
+        return print_rows(
+            [one for segment in found.segments for one in segment.holds],
+            {
+                "segment": lambda one: short(one.segment),
+                "holds document": lambda one: one.document_id,
+                "version": lambda one: one.version,
+                "passages": lambda one: one.passages,
+            },
+            empty="it has no segment",
+        )
+    return print_rows(
         found.said,
         {
             "version": lambda one: one.version,
@@ -188,21 +195,6 @@ def lineage(
             "event": lambda one: one.event_id,
         },
         empty="the audit log does not name it",
-    )
-    typer.echo()
-    return _print_held(found.in_segments, "no segment holds a passage of it")
-
-
-def _print_held(held: Sequence[HeldVersion], empty: str) -> None:
-    print_rows(
-        held,
-        {
-            "segment": lambda one: short(one.segment),
-            "holds document": lambda one: one.document_id,
-            "version": lambda one: one.version,
-            "passages": lambda one: one.passages,
-        },
-        empty=empty,
     )
 
 

@@ -1,34 +1,26 @@
-"""Traces a tenant's documents: which event said each version and what judged it, which set has it, and what the
-segments of that set hold.
+"""Traces a tenant's documents: which event said each version and what judged it, and which segment has it.
 
-What was said is told by the audit log, and what counts by the published set. What is at rest is looked at: segments are
-opened, and every sealed text is listed. No title and no text is read out of either. :func:`document_lineage` reads the
-whole log and every segment; :func:`latest_of_document` only what the set and the numbers of versions lead to.
+What was said is told by the audit log, what counts and where it lies by the published set, and which texts are at rest
+by their names. No title and no text is read out of any.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from producers.queries.audit_copy import read_copy
-from producers.queries.audit_log import entries_of
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.bus.envelope import event_id
 from schemas.bus.events import DocumentRemoved, DocumentUpserted
 from schemas.evidence.audit import REFUSED, AuditEntry
-from schemas.objects.knowledge import DocumentEntry, KnowledgeSet, SegmentEntry
+from schemas.objects.knowledge import DocumentEntry, KnowledgeSet
 from schemas.objects.state import KnowledgeState
 from tenancy.audit.pseudonyms import Pseudonyms
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
-from tenancy.knowledge.published import read_segment, read_set
-from tenancy.knowledge.segments import unpacked
+from tenancy.knowledge.published import read_set
 from tenancy.platform.concurrency import gathered
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
@@ -39,13 +31,13 @@ _SAID: dict[str, Said] = {DocumentUpserted.type: "upserted", DocumentRemoved.typ
 _Told = tuple[int, bool]
 """A version and whether it was removed: of one version the removal is the later word."""
 LATEST_VERSIONS = 20
-"""Numbers up to the highest known one that are looked up in the audit log, where it is not read whole."""
+"""Numbers up to the highest known one that are looked up in the audit log: it costs the same however long that is."""
 NEXT_VERSIONS = 5
 """Numbers after it that are looked up too: a version that was refused, or came inline and is pending, has no text."""
 
 
 class HeldVersion(Contract):
-    """A version of a document of which a segment holds passages, as was found in it."""
+    """A version of a document, and how many passages of it a segment holds."""
 
     document_id: OpaqueId
     version: int
@@ -88,14 +80,14 @@ class DocumentLineage(Contract):
     since: datetime | None
     published_generation: int | None
     published_set: Sha256Hex | None
-    segments_opened: int
-    in_segments: tuple[HeldVersion, ...]
+    segment: Sha256Hex | None
+    passages: int
     sealed_texts: tuple[int, ...]
     said: tuple[SaidVersion, ...]
 
 
 class SegmentView(Contract):
-    """One segment of the published set, opened."""
+    """One segment of the published set."""
 
     digest: Sha256Hex
     generation: int
@@ -105,14 +97,13 @@ class SegmentView(Contract):
 
 
 class SetView(Contract):
-    """The published set. ``holds_what_counts``: its segments hold the versions that it names, and nothing else."""
+    """The published set."""
 
     tenant: TenantName
     generation: int | None
     digest: Sha256Hex | None
     documents: int
     removed: int
-    holds_what_counts: bool
     segments: tuple[SegmentView, ...]
 
 
@@ -125,86 +116,47 @@ async def named_set(tenancy: Tenancy, tenant: TenantId) -> tuple[KnowledgeState 
 
 async def published_set(tenancy: Tenancy, tenant: TenantId) -> SetView:
     """Which documents and versions each segment holds. Raises as :func:`named_set`."""
-    state, held, store = await named_set(tenancy, tenant)
-    segments = [
-        SegmentView(**entry.model_dump(exclude={"passages"}), holds=await _held(store, entry))
-        for entry in held.segments
-    ]
-    found = {one for segment in segments for one in segment.holds}
-    named = {
+    state, held, _ = await named_set(tenancy, tenant)
+    named = [
         HeldVersion(document_id=name, version=entry.version, passages=entry.passages, segment=entry.segment)
         for name, entry in held.documents.items()
         if entry.segment is not None
-    }
+    ]
     return SetView(
         tenant=tenant,
         generation=state and state.generation,
         digest=state and state.digest,
         documents=sum(entry.status == "present" for entry in held.documents.values()),
         removed=sum(entry.status == "removed" for entry in held.documents.values()),
-        holds_what_counts=found == named,
-        segments=tuple(segments),
+        segments=tuple(
+            SegmentView(
+                **entry.model_dump(exclude={"passages"}),
+                holds=tuple(one for one in named if one.segment == entry.digest),
+            )
+            for entry in held.segments
+        ),
     )
 
 
 async def document_lineage(tenancy: Tenancy, tenant: TenantId, document_id: str) -> DocumentLineage:
-    """Everything that is known of the document. Raises as :func:`named_set`, and :class:`Refused` for one of which
-    nothing is.
+    """What is known of the document; of what was said of it, of the latest :data:`LATEST_VERSIONS` numbers of versions
+    and the :data:`NEXT_VERSIONS` after them. Raises as :func:`named_set`, and :class:`Refused` for one of which nothing
+    is known.
     """
-    known = await _known(tenancy, tenant, document_id)
-    entries = entries_of(await read_copy(tenancy, tenant))
-    return await _lineage(known, known.held.segments, entries)
-
-
-async def latest_of_document(tenancy: Tenancy, tenant: TenantId, document_id: str) -> DocumentLineage:
-    """As :func:`document_lineage`, of the segment that the set names for the document and of the latest
-    :data:`LATEST_VERSIONS` numbers of versions and the :data:`NEXT_VERSIONS` after them: it costs the same however long
-    the log and large the index.
-    """
-    known = await _known(tenancy, tenant, document_id)
-    named = [one for one in known.held.segments if known.entry and one.digest == known.entry.segment]
-    highest = max([*known.texts, *([known.entry.version] if known.entry else [])], default=0)
-    numbers = range(max(1, highest - LATEST_VERSIONS + 1), highest + NEXT_VERSIONS + 1)
-    occurrences = [_event_id(said, tenant, document_id, number) for number in numbers for said in _SAID]
-    found = await gathered(tenancy.audit.entered(tenant, occurrence) for occurrence in occurrences)
-    refusals = await gathered(
-        tenancy.audit.refusal(tenant, occurrence)
-        for occurrence, entry in zip(occurrences, found, strict=True)
-        if entry is not None
-    )
-    return await _lineage(known, named, [entry for entry in (*found, *refusals) if entry is not None])
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What the state, the set and the sealed texts say of a document."""
-
-    document_id: str
-    state: KnowledgeState | None
-    held: KnowledgeSet
-    store: TenantStore
-    texts: tuple[int, ...]
-
-    @property
-    def entry(self) -> DocumentEntry | None:
-        return self.held.documents.get(self.document_id)
-
-
-async def _known(tenancy: Tenancy, tenant: TenantId, document_id: str) -> _Known:
     state, held, store = await named_set(tenancy, tenant)
+    entry = held.documents.get(document_id)
     names = [name async for name in store.list("knowledge", "documents", document_id)]
-    return _Known(document_id, state, held, store, tuple(sorted(int(name.rpartition("/")[2]) for name in names)))
-
-
-async def _lineage(known: _Known, segments: Sequence[SegmentEntry], entries: Sequence[AuditEntry]) -> DocumentLineage:
-    """What these segments hold of the document, and these entries say of it, in their order."""
-    document_id, state, entry, store = known.document_id, known.state, known.entry, known.store
-    said = _said(entries, Pseudonyms.derived(store.keys.data_key), store.tenant, document_id, entry)
-    if entry is None and not known.texts and not said:
+    texts = sorted(int(name.rpartition("/")[2]) for name in names)
+    highest = max([*texts, *([entry.version] if entry else [])], default=0)
+    numbers = range(max(1, highest - LATEST_VERSIONS + 1), highest + NEXT_VERSIONS + 1)
+    entries = await _entries(
+        tenancy, tenant, [_event_id(said, tenant, document_id, n) for n in numbers for said in _SAID]
+    )
+    said = _said(entries, Pseudonyms.derived(store.keys.data_key), tenant, document_id, entry)
+    if entry is None and not texts and not said:
         raise Refused("unknown-document", "refused: the tenant has no such document; see `sano knowledge list`")
-    found = [one for segment in segments for one in await _held(store, segment) if one.document_id == document_id]
     return DocumentLineage(
-        tenant=store.tenant,
+        tenant=tenant,
         document_id=document_id,
         status=entry.status if entry else "never-published",
         version=entry and entry.version,
@@ -214,21 +166,22 @@ async def _lineage(known: _Known, segments: Sequence[SegmentEntry], entries: Seq
         since=entry and entry.since,
         published_generation=state and state.generation,
         published_set=state and state.digest,
-        segments_opened=len(segments),
-        in_segments=tuple(found),
-        sealed_texts=known.texts,
+        segment=entry and entry.segment,
+        passages=entry.passages if entry else 0,
+        sealed_texts=tuple(texts),
         said=said,
     )
 
 
-async def _held(store: TenantStore, entry: SegmentEntry) -> tuple[HeldVersion, ...]:
-    """One segment at a time: they may be many, and each is as large as its passages."""
-    segment = await asyncio.to_thread(unpacked, await read_segment(store, entry))
-    counts = Counter(segment.owners.tolist())
-    return tuple(
-        HeldVersion(document_id=name, version=version, passages=counts[number], segment=entry.digest)
-        for number, (name, version) in enumerate(segment.documents)
+async def _entries(tenancy: Tenancy, tenant: TenantId, occurrences: Sequence[str]) -> list[AuditEntry]:
+    """The entries of the audit log about these events, and about their refusals."""
+    found = await gathered(tenancy.audit.entered(tenant, occurrence) for occurrence in occurrences)
+    refusals = await gathered(
+        tenancy.audit.refusal(tenant, occurrence)
+        for occurrence, entry in zip(occurrences, found, strict=True)
+        if entry is not None
     )
+    return [entry for entry in (*found, *refusals) if entry is not None]
 
 
 def _said(

@@ -17,7 +17,7 @@ from producers.queries.adapters import adapters
 from producers.queries.agreement import agreement
 from producers.queries.audit_copy import read_copy
 from producers.queries.consents import consents
-from producers.queries.document_lineage import latest_of_document, named_set
+from producers.queries.document_lineage import document_lineage, named_set
 from producers.queries.lineage import lineage
 from producers.queries.purges import certificate, purges_of
 from producers.queries.ratings import ratings_of
@@ -75,7 +75,7 @@ async def list_documents(
 async def document(
     request: Request, page: ThePage, person: Compliance, document_id: Annotated[str, Path(pattern=OPAQUE_ID_PATTERN)]
 ) -> Response:
-    found = await latest_of_document(page.tenancy, person.tenant, document_id)
+    found = await document_lineage(page.tenancy, person.tenant, document_id)
     return shown(request, "document.html", found=found)
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from consumers.ledger.audit_facts import actor, facts
-from producers.queries.document_lineage import LATEST_VERSIONS, DocumentLineage, latest_of_document
+from producers.queries.document_lineage import LATEST_VERSIONS, DocumentLineage, document_lineage
 from schemas.bus import events
 from schemas.bus.envelope import Event
+from schemas.evidence.audit import AuditEntry
 from tenancy.audit.log import AuditRecord, Facts
 from tenancy.audit.pseudonyms import Pseudonyms
-from tenancy.knowledge.published import publish
 from tenancy.state.policy_changes import policy_set
 from tenancy.storage.objects import StoredObject
 from tests.fixtures.embedders import WordEmbedder
@@ -84,11 +84,11 @@ def test_lineage_tells_who_said_each_version_what_counts_since_when_and_what_is_
     async def told() -> None:
         known = Pseudonyms.derived((await parts.tenancy.keys.open(TENANT)).data_key)
 
-        async def enter(event: Event[Documents], kind: str | None = None, about: str | None = None) -> str:
+        async def enter(event: Event[Documents], kind: str | None = None, about: str | None = None) -> AuditEntry:
             said: Facts = facts(event.data, known) if about is None else {"about": about}
             kind = kind or event.type.removeprefix("sano.")
             record = AuditRecord(f"{event.id}{about or ''}", kind, event.time, actor(event, known), said)
-            return (await parts.tenancy.audit.append(TENANT, record)).entry.tag
+            return (await parts.tenancy.audit.append(TENANT, record)).entry
 
         first, second = await made.inline("d1", 1, "5 mg", stated_by="op-1"), await made.upserted("d1", 2, "10 mg")
         removed, refused = made.removed("d1", 2), await made.inline("d1", 4, f"Call {NAME}.")
@@ -98,7 +98,8 @@ def test_lineage_tells_who_said_each_version_what_counts_since_when_and_what_is_
         parts.now += timedelta(hours=1)
         await made.handle(removed, second, removed)
         await enter(removed)
-        await enter(refused, "event.refused", await enter(refused))
+        refusal = await enter(refused, "event.refused", (await enter(refused)).tag)
+        await parts.tenancy.audit.note_refusal(TENANT, refused.id, refusal)
         await enter(await made.upserted("d1", 5, "15 mg"))
 
     asyncio.run(told())
@@ -121,17 +122,14 @@ def test_lineage_tells_who_said_each_version_what_counts_since_when_and_what_is_
         4,
     )
     assert datetime.fromisoformat(found["since"]) == made.removed("d1", 2).time
-    assert asyncio.run(latest_of_document(parts.tenancy, TENANT, "d2")).model_dump(mode="json") == shape(
-        sano(*command, "d2", "--json")
-    ), "what the review page shows is the same"
-    assert (found["segments_opened"], found["in_segments"]) == (1, [])
+    assert (found["segment"], found["passages"]) == (None, 0)
     assert found["sealed_texts"] == [5], "uploaded, and not taken yet"
     whole = shape(sano(*command, "--json"))
-    assert (whole["documents"], whole["removed"], whole["holds_what_counts"]) == (1, 1, True)
+    assert (whole["documents"], whole["removed"]) == (1, 1)
     assert whole["digest"] == found["published_set"]
     [segment] = whole["segments"]
     other = shape(sano(*command, "d2", "--json"))
-    assert segment["holds"] == other["in_segments"]
+    assert (segment["digest"], segment["holds"][0]["passages"]) == (other["segment"], other["passages"])
     assert other["gate"] == f"{GATE.name}/{GATE.version}", "ours judged what came inline, and the event names none"
     assert [(one["document_id"], one["version"], one["passages"]) for one in segment["holds"]] == [("d2", 1, 2)]
     for shown in (sano(*command, "d1").output, sano(*command, "d2").output, sano(*command).output):
@@ -140,22 +138,6 @@ def test_lineage_tells_who_said_each_version_what_counts_since_when_and_what_is_
     asyncio.run(parts.tenancy.states.swap(TENANT, lambda state: state.evolve(status="purging")))
     for arguments in (command, (*command, "d1")):
         assert "purged or being purged" in error_line(sano(*arguments), 1)
-
-
-def test_a_segment_that_holds_what_does_not_count_is_told(sano: Sano, parts: Parts) -> None:
-    made = Index(parts)
-
-    async def damaged() -> None:
-        await made.handle(await made.upserted("d1", 1, "5 mg"))
-        base, held = await parts.tenancy.active(TENANT), await made.held()
-        over = held.documents["d1"].evolve(version=2, status="removed", segment=None, passages=0)
-        forged = held.evolve(generation=2, documents={"d1": over})
-        await publish(parts.tenancy.states, await parts.tenancy.store(TENANT), base, forged)
-
-    asyncio.run(damaged())
-    command = ("knowledge", "lineage", "--tenant", TENANT)
-    assert shape(sano(*command, "--json"))["holds_what_counts"] is False
-    assert [one["version"] for one in shape(sano(*command, "d1", "--json"))["in_segments"]] == [1]
 
 
 async def test_the_latest_of_a_document_costs_the_same_however_long_the_log_and_large_the_index(
@@ -177,7 +159,7 @@ async def test_the_latest_of_a_document_costs_the_same_however_long_the_log_and_
 
     async def looked() -> tuple[DocumentLineage, int]:
         reads.clear()
-        return await latest_of_document(parts.tenancy, TENANT, "d1"), len(reads)
+        return await document_lineage(parts.tenancy, TENANT, "d1"), len(reads)
 
     for version in (1, 2):
         await told("d1", version)
@@ -187,7 +169,7 @@ async def test_the_latest_of_a_document_costs_the_same_however_long_the_log_and_
     for number in range(30):
         await told(f"other-{number}", 1)
     after, as_few = await looked()
-    assert (after.said, as_few, after.segments_opened) == (before.said, few, 1)
+    assert (after.said, as_few) == (before.said, few)
     for version in range(3, 2 + 2 * LATEST_VERSIONS):
         await told("d1", version)
     latest, most = await looked()
