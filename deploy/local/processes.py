@@ -15,7 +15,6 @@ from pathlib import Path
 
 from deploy.local import die_with_parent
 from deploy.local.errors import NotReady, ProcessExited
-from deploy.local.identity import ProcessIdentity
 
 Probe = Callable[[], bool]
 
@@ -42,9 +41,8 @@ class Command:
 class ChildProcess:
     """A child in a session of its own, so that it and what it forks can be ended together."""
 
-    def __init__(self, command: Command, popen: subprocess.Popen[bytes], identity: ProcessIdentity) -> None:
+    def __init__(self, command: Command, popen: subprocess.Popen[bytes]) -> None:
         self.command = command
-        self.identity = identity
         self._popen = popen
 
     @property
@@ -83,7 +81,7 @@ class ChildProcess:
     def terminate(self) -> None:
         """Ask the child to end (SIGTERM) and return at once."""
         if self.is_running():
-            self.identity.signal(signal.SIGTERM)
+            os.kill(self.pid, signal.SIGTERM)  # not yet reaped: the number is still its own
 
     def stop(self, timeout_s: float = STOP_SECONDS) -> None:
         """SIGTERM, up to ``timeout_s`` seconds to obey, then SIGKILL for it and whatever it left in its group."""
@@ -151,7 +149,4 @@ def _fork(command: Command, argv: list[str]) -> ChildProcess:
         )
     finally:
         os.close(log)
-    identity = ProcessIdentity.of(popen.pid)
-    if identity is None:
-        raise ProcessExited(command.name, popen.wait(), command.log)
-    return ChildProcess(command, popen, identity)
+    return ChildProcess(command, popen)

@@ -97,9 +97,8 @@ class LocalStack:
         """
         with self._exclusive():
             before = StackFile.read(self.folders.stack_file)
-            alive = [process.name for process in before.alive()] if before else []
-            if alive or (alive := [f"process {member.pid}" for member in running_members(self.folders)]):
-                raise AlreadyUp(alive)
+            if running := self._running(before):
+                raise AlreadyUp(running)
             self._clear()
             for folder in (self.folders.home, self.folders.logs, self.folders.data, self.folders.tmp):
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -128,7 +127,8 @@ class LocalStack:
     def status(self) -> list[ProcessStatus]:
         """What stack.json lists, and whether each still runs. Empty when the stack is not up."""
         stack = StackFile.read(self.folders.stack_file)
-        return [ProcessStatus(p.name, p.pid, p.identity.is_alive(), p.log) for p in (stack.processes if stack else [])]
+        alive = {member.pid for member in running_members(self.folders)}
+        return [ProcessStatus(p.name, p.pid, p.pid in alive, p.log) for p in (stack.processes if stack else [])]
 
     def connect(self) -> StackFile:
         """The stack that is up. Raises :class:`NotUp`."""
@@ -244,8 +244,7 @@ class LocalStack:
 
     def _record(self, stack: StackFile) -> StackFile:
         processes = [
-            RunningProcess(name=name, pid=child.pid, start_time=child.identity.start_time, log=child.command.log)
-            for name, child in self._children.items()
+            RunningProcess(name=name, pid=child.pid, log=child.command.log) for name, child in self._children.items()
         ]
         return stack.model_copy(update={"processes": processes})
 
@@ -254,12 +253,10 @@ class LocalStack:
             stack = StackFile.read(self.folders.stack_file)
         except UnreadableStackFile:
             stack = None
-        recorded = stack.alive() if stack else []
-        marked = [] if stack else running_members(self.folders)
-        names = [process.name for process in recorded] or [f"process {member.pid}" for member in marked]
+        names = self._running(stack)
         for name in names:
             self._report(name, Stage.STOPPING)
-        stop_all(recorded, self.folders)
+        stop_all(stack.processes if stack else [], self.folders)
         for child in self._children.values():
             child.kill()  # dead by now; this reaps it
         self._children.clear()
@@ -267,6 +264,12 @@ class LocalStack:
         for name in names:
             self._report(name, Stage.STOPPED)
         return names
+
+    def _running(self, stack: StackFile | None) -> list[str]:
+        """The names of what runs of the stack; pids where the file does not tell them."""
+        alive = sorted(member.pid for member in running_members(self.folders))
+        named = [process.name for process in (stack.processes if stack else []) if process.pid in alive]
+        return named or [f"process {pid}" for pid in alive]
 
     def _clear(self) -> None:
         self.folders.stack_file.unlink(missing_ok=True)

@@ -8,22 +8,16 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deploy.local.errors import StackFileOutOfReach, UnreadableStackFile
-from deploy.local.identity import ProcessIdentity
 
 
 class RunningProcess(BaseModel):
-    """``start_time`` is in clock ticks since boot (see identity.py), so that a recycled pid is never signalled."""
+    """One process of the stack, which may have ended since."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     pid: int
-    start_time: int
     log: Path
-
-    @property
-    def identity(self) -> ProcessIdentity:
-        return ProcessIdentity(self.pid, self.start_time)
 
 
 class StackFile(BaseModel):
@@ -47,9 +41,6 @@ class StackFile(BaseModel):
     event_key: str
     base_model: str
     processes: list[RunningProcess]
-
-    def alive(self) -> list[RunningProcess]:
-        return [process for process in self.processes if process.identity.is_alive()]
 
     def write(self, path: Path) -> None:
         """Replace the file at once; only its owner may read it, since it holds credentials."""

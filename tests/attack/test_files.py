@@ -71,7 +71,7 @@ INSTALLATION = {
     "token_key": "token.pem",
     "event_key": "event.pem",
     "base_model": "no-model",
-    "processes": [{"name": "bus", "pid": 1, "start_time": 1, "log": "bus.log"}],
+    "processes": [{"name": "bus", "pid": 1, "log": "bus.log"}],
 }
 KEY = ("--trust", "trust.json", "--root", "root.pub.pem")
 COUNTERSIGNING = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import signal
 import stat
 import subprocess
 import sys
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
+import psutil
 import pytest
 
 from deploy.local.embedded import REGION
 from deploy.local.errors import AlreadyUp, LocalStackError, NotReady, NotUp
-from deploy.local.identity import ProcessIdentity
 from deploy.local.services import PROJECT_ROOT, Service
 from deploy.local.settings import LocalSettings
 from deploy.local.stack import LocalStack
@@ -92,6 +91,10 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpStack]:
     stack.down()
 
 
+def alive(stack: LocalStack) -> list[str]:
+    return [process.name for process in stack.status() if process.alive]
+
+
 def client(described: StackFile) -> S3Client:
     return boto3.client(
         "s3",
@@ -124,7 +127,7 @@ def test_the_stack_file_names_everything_and_only_its_owner_may_read_it(up: UpSt
         "base_model",
         "processes",
     ]
-    assert [process.name for process in described.alive()] == ["bus", "object-store", "idle"]
+    assert alive(up.stack) == ["bus", "object-store", "idle"]
     assert up.applied_to == [described.kafka_bootstrap_servers]
     s3 = client(described)
     assert s3.get_bucket_versioning(Bucket=described.s3_bucket)["Status"] == "Enabled"
@@ -168,12 +171,10 @@ def files_of(pid: int) -> set[str]:
 def test_down_leaves_no_process_and_no_data_and_all_files_were_in_one_folder(make_stack: MakeStack) -> None:
     stack = make_stack()
     described = stack.up()
-    left_its_group = ProcessIdentity.of(int((stack.folders.data / "idle" / "child.pid").read_text()))
-    assert left_its_group is not None
+    left_its_group = psutil.Process(int((stack.folders.data / "idle" / "child.pid").read_text()))
+    assert left_its_group in running_members(stack.folders)
     assert_temporary_files_are_ours(stack, described)
     assert stack.down() == ["bus", "object-store", "idle"]
-    assert described.alive() == []
-    assert not left_its_group.is_alive()
     assert running_members(stack.folders) == []
     assert sorted(path.name for path in stack.folders.home.iterdir()) == ["keys", "lock", "logs"]
     assert stack.down() == []
@@ -194,23 +195,19 @@ def test_a_second_up_is_refused_and_disturbs_nothing(up: UpStack) -> None:
     second = LocalStack(up.stack.folders.home.parent, apply_topics=lambda servers: None, make_keys=ensure_keys)
     with pytest.raises(AlreadyUp, match="run `sano down` first"):
         second.up()
-    assert len(described.alive()) == 3
+    assert len(alive(up.stack)) == 3
     assert up.described == described
 
 
 def test_a_stack_file_whose_processes_are_gone_is_replaced(make_stack: MakeStack) -> None:
     stack = make_stack()
     before = stack.up()
-    for process in before.processes:
-        process.identity.signal(signal.SIGKILL)
-    left_its_group = ProcessIdentity.of(int((stack.folders.data / "idle" / "child.pid").read_text()))
-    if left_its_group is not None:
-        left_its_group.signal(signal.SIGKILL)
-        assert left_its_group.wait_gone(BOUND_SECONDS)
-    assert all(process.identity.wait_gone(BOUND_SECONDS) for process in before.processes)
-    after = make_stack().up()
-    assert len(after.alive()) == 3
-    assert not {p.identity for p in before.processes} & {p.identity for p in after.processes}
+    for process in running_members(stack.folders):
+        process.kill()
+    again = make_stack()
+    after = again.up()
+    assert len(alive(again)) == 3
+    assert not {p.pid for p in before.processes} & {p.pid for p in after.processes}
 
 
 def test_what_settings_point_at_is_used_and_not_started(
@@ -242,9 +239,9 @@ def test_a_service_that_was_killed_is_restarted_on_its_port_with_its_settings(up
     up.stack.service("idle").kill()
     up.stack.restart_service("idle")
     after = up.described
-    assert len(after.alive()) == 3
-    assert [p.identity for p in after.processes][:2] == [p.identity for p in before.processes][:2]
-    assert after.processes[2].identity != before.processes[2].identity
+    assert len(alive(up.stack)) == 3
+    assert [p.pid for p in after.processes][:2] == [p.pid for p in before.processes][:2]
+    assert after.processes[2].pid != before.processes[2].pid
 
 
 UP_ONLY = """
@@ -265,10 +262,9 @@ def test_a_stack_outlives_the_command_that_started_it_and_another_process_takes_
 ) -> None:
     stack = make_stack()
     subprocess.run([sys.executable, "-c", UP_ONLY, str(tmp_path)], cwd=PROJECT_ROOT, check=True, timeout=BOUND_SECONDS)
-    described = stack.connect()
     assert [status.alive for status in stack.status()] == [True, True, True]
     assert stack.down() == ["bus", "object-store", "idle"]
-    assert described.alive() == []
+    assert running_members(stack.folders) == []
     assert stack.status() == []
 
 
@@ -290,10 +286,11 @@ def test_a_stack_file_that_cannot_be_read_is_tidied_by_down_and_its_processes_ar
                 LocalStackError, match=r"stack\.json is not a stack file of this version; run `sano down`"
             ):
                 refused()
-    assert len(described.alive()) == 3, "what is refused touches nothing"
+    running = {member.pid for member in running_members(stack.folders)}
+    assert {process.pid for process in described.processes} <= running, "what is refused touches nothing"
     stopped = make_stack().down()
     assert {f"process {process.pid}" for process in described.processes} <= set(stopped)
-    assert described.alive() == []
+    assert running_members(stack.folders) == []
     assert not stack.folders.stack_file.exists()
     assert make_stack().down() == []
 
@@ -303,7 +300,7 @@ def test_what_another_folder_started_is_no_business_of_down(up: UpStack, tmp_pat
     other.folders.home.mkdir(parents=True)
     other.folders.stack_file.write_text("{")
     assert other.down() == []
-    assert len(up.described.alive()) == 3
+    assert len(alive(up.stack)) == 3
 
 
 def test_a_stack_file_out_of_reach_is_left_alone(make_stack: MakeStack) -> None:
@@ -332,9 +329,9 @@ def test_with_kafka_the_bus_is_apache_kafka_and_down_removes_its_segments(
 ) -> None:
     stack = make_stack(cache_dir=kafka_jars.parent)
     described = stack.up(kafka=True)
-    assert [process.name for process in described.alive()] == ["kafka-0", "object-store", "idle"]
+    assert alive(stack) == ["kafka-0", "object-store", "idle"]
     assert list(stack.folders.data.glob("kafka/broker-1/data/meta.properties"))
     assert_temporary_files_are_ours(stack, described)
     stack.down()
-    assert described.alive() == []
+    assert running_members(stack.folders) == []
     assert not stack.folders.data.exists()
