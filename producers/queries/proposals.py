@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -64,23 +64,6 @@ class QueuePart:
 
 
 @dataclass(frozen=True)
-class Span:
-    """From behind one place of the queue to another and, where that is not further on, round the end. ``until`` is
-    empty for the end of the queue. A place is a mark's time and example: see :func:`object_keys.open_proposal`.
-    """
-
-    behind: str
-    until: str
-
-    @property
-    def is_round(self) -> bool:
-        return self.behind >= self.until
-
-
-ALL = Span("", "")
-
-
-@dataclass(frozen=True)
 class ReviewQueue:
     """What waits for a tenant's reviewers, the oldest first. A part costs what it holds, however much waits."""
 
@@ -93,46 +76,40 @@ class ReviewQueue:
         required = (await tenancy.active(tenant)).state.policy.reviewers_required
         return cls(await tenancy.store(tenant), required)
 
-    async def part(self, span: Span, most: int | None = None) -> QueuePart:
-        """What is marked in the span up to the end of the queue, and at most so many, of which some may be over."""
-        part = await part_of(self._places(span), most)
-        ids = dict.fromkeys(place.partition("/")[2] for place in part.names)
+    async def part(self, behind: str = "", most: int | None = None) -> QueuePart:
+        """What is marked behind a place, at most so many, of which some may be over. A place is a mark's time and
+        example: see :func:`object_keys.open_proposal`.
+        """
+        start = f"{object_keys.OPEN_PROPOSALS}{behind}" if behind else ""
+        part = await part_of(self.store.list("proposals", "open", after=start), most)
+        ids = dict.fromkeys(_place(name).partition("/")[2] for name in part.names)
         found = await gathered(_open_proposal(self.store, example_id) for example_id in ids)
         views = await gathered(_view(self.store, record, self.required) for record in found if record is not None)
-        return QueuePart(views, part.following)
-
-    async def _places(self, span: Span) -> AsyncIterator[str]:
-        start = f"{object_keys.OPEN_PROPOSALS}{span.behind}" if span.behind else ""
-        async for name in self.store.list("proposals", "open", after=start):
-            place = name.removeprefix(object_keys.OPEN_PROPOSALS)
-            if not span.is_round and place > span.until:
-                return
-            yield place
+        return QueuePart(views, part.following and _place(part.following))
 
     async def place_of(self, example_id: str) -> str:
         """Where the example's latest version is or was in the queue; the front where there never was one."""
         record, _ = await self.store.find_record(object_keys.proposal(example_id), ProposalRecord)
-        return record.mark.removeprefix(object_keys.OPEN_PROPOSALS) if record is not None else ""
+        return _place(record.mark) if record is not None else ""
 
-    async def first(self, span: Span, is_wanted: Callable[[ProposalView], bool]) -> ProposalView | Span | None:
-        """The first one of the span that is wanted, or None; or what is left of it once :data:`LOOKED_AT` were not."""
+    async def first(self, behind: str, is_wanted: Callable[[ProposalView], bool]) -> ProposalView | str | None:
+        """The first one behind a place that is wanted, or None; or the place where :data:`LOOKED_AT` were not."""
         for _ in range(LOOKED_AT // AT_A_TIME):
-            part = await self.part(span, AT_A_TIME)
+            part = await self.part(behind, AT_A_TIME)
             wanted = next(filter(is_wanted, part.views), None)
-            if wanted is not None:
+            if wanted is not None or part.following is None:
                 return wanted
-            if part.following is not None:
-                span = Span(part.following, span.until)
-            elif span.is_round and span.until:
-                span = Span("", span.until)
-            else:
-                return None
-        return span
+            behind = part.following
+        return behind
+
+
+def _place(mark: str) -> str:
+    return mark.removeprefix(object_keys.OPEN_PROPOSALS)
 
 
 async def open_proposals(tenancy: Tenancy, tenant: TenantId) -> list[ProposalView]:
     """All that waits for reviewers, the oldest first. Raises :class:`UnknownTenant` and :class:`TenantFenced`."""
-    return (await (await ReviewQueue.of(tenancy, tenant)).part(ALL)).views
+    return (await (await ReviewQueue.of(tenancy, tenant)).part()).views
 
 
 async def proposed_text(tenancy: Tenancy, tenant: TenantId, example_id: str) -> ProposedText:

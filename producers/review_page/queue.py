@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import RedirectResponse, Response
@@ -11,7 +12,7 @@ from producers.commands.editing import edit
 from producers.commands.marking import mark
 from producers.commands.reviewing import review
 from producers.queries.decided import decided_example
-from producers.queries.proposals import ProposalView, ReviewQueue, Span, proposed_text
+from producers.queries.proposals import ProposalView, ReviewQueue, proposed_text
 from producers.review_page.page import Form, Reviewer, ThePage, said, shown
 from producers.review_page.people import Person, Session, remember, remembers
 from schemas.base.identifiers import OPAQUE_ID_PATTERN
@@ -50,7 +51,7 @@ def is_for(view: ProposalView, person: Person, session: Session) -> bool:
 @router.get("/queue")
 async def queue(request: Request, page: ThePage, person: Reviewer, behind: Place = None) -> Response:
     waiting = await ReviewQueue.of(page.tenancy, person.tenant)
-    part = await waiting.part(Span(behind or "", ""), SHOWN_PROPOSALS)
+    part = await waiting.part(behind or "", SHOWN_PROPOSALS)
     mine: list[ProposalView] = []
     others: list[ProposalView] = []
     for view in part.views:
@@ -64,24 +65,14 @@ async def next_example(
     page: ThePage,
     person: Reviewer,
     after: Annotated[str | None, Query(pattern=OPAQUE_ID_PATTERN)] = None,
-    behind: Place = None,
 ) -> Response:
-    """The next one that waits for this reviewer, behind ``after`` and then from the front; else the queue.
-
-    ``behind``: how far that was looked for already.
-    """
+    """The next one behind ``after`` that waits for this reviewer; else the queue, where the search ended."""
     waiting = await ReviewQueue.of(page.tenancy, person.tenant)
-    start = "" if after is None else await waiting.place_of(after)
-
-    def is_next(view: ProposalView) -> bool:
-        return view.example_id != after and is_for(view, person, request.session)
-
-    found = await waiting.first(Span(start if behind is None else behind, start), is_next)
+    behind = "" if after is None else await waiting.place_of(after)
+    found = await waiting.first(behind, lambda view: is_for(view, person, request.session))
     if isinstance(found, ProposalView):
         return RedirectResponse(f"/examples/{found.example_id}", 303)
-    if isinstance(found, Span):
-        return shown(request, "further.html", after=after, behind=found.behind)
-    return RedirectResponse("/queue", 303)
+    return RedirectResponse("/queue" if found is None else f"/queue?{urlencode({'behind': found})}", 303)
 
 
 @router.get("/examples/{example_id}")
