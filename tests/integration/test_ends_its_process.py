@@ -19,7 +19,7 @@ from deploy.local.embedded import REGION
 from deploy.local.kafka import KafkaCluster
 from deploy.local.key_files import ensure_key
 from deploy.local.ports import LOOPBACK, free_ports
-from deploy.local.processes import ChildProcess, Command, start
+from deploy.local.processes import ChildProcess, Command
 from deploy.local.seaweedfs import SeaweedFS
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
@@ -36,6 +36,7 @@ from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures import forked
 from tests.fixtures.history import onboarded
 from tests.fixtures.services import new_bucket
 from tests.world.crashing import argv_of
@@ -56,10 +57,8 @@ class Stand:
         """The curation consumer, which kills itself when it gets to that effect."""
         own = {"SANO_HEALTH_PORT": str(free_ports(1)[0])}
         argv = argv_of("consumers.curation.app", crash_at)
-        return start(
-            Command("curation", argv, self.home / "curation.log", {**self.environment, **own}, cwd=self.home),
-            tie_to_parent=True,
-        )
+        environment = {**self.environment, **own}
+        return forked.start(Command("curation", argv, self.home / "curation.log", environment, cwd=self.home))
 
 
 @pytest.fixture
