@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from schemas.objects import object_keys
@@ -19,19 +19,6 @@ from tenancy.storage.tenant_store import TenantStore
 logger = logging.getLogger(f"{SCOPE}.adapters")
 
 
-@dataclass(frozen=True)
-class Impact:
-    """What a withdrawal affects, and what is only not known to be free of the example: see its record.
-
-    ``is_conclusive``: False while something failed that may pass; nothing can be said of the withdrawal's end by then.
-    """
-
-    affected: dict[str, AdapterState]
-    unread: tuple[str, ...]
-    undetermined: tuple[str, ...]
-    is_conclusive: bool
-
-
 @dataclass
 class ImpactFinder:
     """What one tenant's adapters were made with, as far as these open withdrawals ask.
@@ -43,72 +30,29 @@ class ImpactFinder:
     opened: Sequence[WithdrawalRecord]
     _sets: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
 
-    async def find(self, state: TenantState, withdrawal: WithdrawalRecord, *, is_overdue: bool) -> Impact:
+    async def find(self, state: TenantState, withdrawal: WithdrawalRecord) -> dict[str, AdapterState]:
         """Every adapter with the example in its set, trained on or held out, wherever the adapter is kept.
 
-        Once noted in the record they are not searched for again: none that contains it can be published any more.
-        Only what could not be read is tried again: a set until the retirement is decided, and what is undetermined
-        until the withdrawal closes.
-
-        A set that does not open, or is not there, counts as one with the example; so does, when ``is_overdue``, one
-        that cannot be read for a reason that may pass. Before, its adapter is undetermined.
+        Once noted in the record they are not searched for again: none that contains it can be published any more. A set
+        that does not open, or is not there, counts as one with the example. Raises :class:`SealBroken` for an archived
+        adapter whose record does not open.
         """
-        known, unknown, is_conclusive = await self._known(state, await self._asked(state, withdrawal))
-        affected, unread, undetermined = {}, [], unknown
-        for digest, adapter in known.items():
-            is_noted = digest in withdrawal.affected
-            if is_noted and (withdrawal.is_decided or digest not in withdrawal.unread):
-                contains: bool | None = None if digest in withdrawal.unread else True
-            else:
-                try:
-                    contains = await self._contains(adapter, withdrawal)
-                except Exception as error:
-                    logger.error(
-                        "training set not read", extra={"adapter_digest": digest, "error": error_location(error)}
-                    )
-                    if not (is_overdue or is_noted or isinstance(error, SealBroken | ObjectNotFound)):
-                        undetermined.append(digest)
-                        is_conclusive = False
-                        continue
-                    contains = None
-            if contains is None:
-                unread.append(digest)
-            if contains is not False:
-                affected[digest] = adapter
-        return Impact(affected, tuple(unread), tuple(sorted(undetermined)), is_conclusive)
-
-    async def _asked(self, state: TenantState, withdrawal: WithdrawalRecord) -> list[str]:
-        """The adapters to look at."""
-        if withdrawal.step == "closing":
-            return sorted(withdrawal.affected)
-        if withdrawal.is_decided or withdrawal.affected:
-            return sorted({*withdrawal.affected, *withdrawal.undetermined})
-        return sorted({*state.adapters, *[digest async for digest in Archive(self.store).digests()]})
-
-    async def _known(
-        self, state: TenantState, digests: Iterable[str]
-    ) -> tuple[dict[str, AdapterState], list[str], bool]:
-        """These adapters, those whose record cannot be read, and whether none of these may be read by another look."""
-        archive = Archive(self.store)
-        is_conclusive = True
-
-        async def read(digest: str) -> tuple[str, AdapterState | None]:
-            nonlocal is_conclusive
-            try:
-                return digest, await archive.known_adapter(state, digest)
-            except Exception as error:
-                is_conclusive &= isinstance(error, SealBroken)
-                logger.error(
-                    "adapter's record not read", extra={"adapter_digest": digest, "error": error_location(error)}
-                )
-                return digest, None
-
-        found = await gathered(read(digest) for digest in digests)
-        known = {digest: adapter for digest, adapter in found if adapter is not None}
-        return known, [digest for digest, adapter in found if adapter is None], is_conclusive
+        archive, is_noted = Archive(self.store), withdrawal.is_decided or bool(withdrawal.affected)
+        noted = withdrawal.affected if is_noted else {*state.adapters, *[digest async for digest in archive.digests()]}
+        digests = sorted(noted)
+        found = await gathered(archive.known_adapter(state, digest) for digest in digests)
+        known = {digest: adapter for digest, adapter in zip(digests, found, strict=True) if adapter is not None}
+        if is_noted:
+            return known
+        return {digest: adapter for digest, adapter in known.items() if await self._contains(adapter, withdrawal)}
 
     async def _contains(self, adapter: AdapterState, withdrawal: WithdrawalRecord) -> bool:
-        examples, consents = await self._set(adapter.training_set_id)
+        try:
+            examples, consents = await self._set(adapter.training_set_id)
+        except (SealBroken, ObjectNotFound) as error:
+            details = {"training_set_id": adapter.training_set_id, "error": error_location(error)}
+            logger.error("training set not read", extra=details)
+            return True
         return withdrawal.example_id in examples or withdrawal.consent_id in consents
 
     async def _set(self, set_id: str) -> tuple[frozenset[str], frozenset[str]]:

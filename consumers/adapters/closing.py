@@ -70,8 +70,7 @@ class Closing:
 
     async def seal(self, closing: WithdrawalRecord, affected: Affected, left: Left) -> None:
         """Sign what was decided and put the record away. Any process may, again and again: the first receipt stands."""
-        known = tuple(digest for digest in closing.affected if digest in affected)
-        closed = closing.evolve(step="closed", affected=known)
+        closed = closing.evolve(step="closed", affected=tuple(affected))
         receipt = self._receipt(closed, affected, left)
         subject = withdrawal_subject(closed.withdrawal_id)
         signed = await self.signer.signed(statement(WITHDRAWAL_PREDICATE, subject, receipt))
@@ -103,7 +102,6 @@ def _adapter(closed: WithdrawalRecord, digest: str, adapter: AdapterState, left:
         adapter_digest=digest,
         run_id=adapter.run_id,
         training_set_id=adapter.training_set_id,
-        is_set_unread=digest in closed.unread,
     )
     if closed.outcome != "retired":
         return of
@@ -122,9 +120,6 @@ def _entry(tenant: str, closed: WithdrawalRecord) -> AuditRecord:
         "adapters": len(closed.affected),
         "replicas": len(closed.replicas),
     }
-    unread = len(closed.unread) + len(closed.undetermined)
-    if unread:
-        facts["adapters_unread"] = unread
     if closed.replacement is not None:
         facts["adapter_digest"] = closed.replacement
     return AuditRecord(
@@ -141,7 +136,6 @@ _COPIED = {
     "example_id",
     "consent_id",
     "withdrawn_at",
-    "undetermined",
     "outcome",
     "retired_at",
     "replacement",

@@ -53,21 +53,18 @@ class Retirement:
         etag: str,
         affected: Affected,
         retired_elsewhere: frozenset[str],
-        *,
-        may_close: bool,
     ) -> None:
         """Take a retirement that was decided as far as it goes now: erase the weights of each adapter that every
         replica is rid of, some at a time, and close once all are erased.
 
-        ``retired_elsewhere``: what the tenant's other open withdrawals retire. ``may_close``: False where it may affect
-        more adapters than are known by now.
+        ``retired_elsewhere``: what the tenant's other open withdrawals retire.
         """
         if record.step == "open":
             await self._take_out(record, etag, affected)
             return
         unerased = await self._left_by_others(record, affected)
         if unerased and retired_elsewhere.isdisjoint(unerased):
-            # Not known to be affected before, or retired and no withdrawal that is open will erase it: this one does.
+            # Retired, and no withdrawal that is open will erase it: this one does.
             await self._retire(record, etag, affected, unerased)
             return
         # What another withdrawal retires is erased by that one. An export that began before the retirement may still
@@ -88,7 +85,7 @@ class Retirement:
                 may_erase = False  # evicted, and kept under a legal hold
             else:
                 record, etag = erased
-        if not (may_close and may_erase) or not_erased(record):
+        if not may_erase or not_erased(record):
             return
         if len(await self._rid_of(record, record.retiring, ended)) < len(record.retiring):
             return  # a replica was found since some of them were erased

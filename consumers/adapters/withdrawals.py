@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from consumers.adapters.affected import Impact, ImpactFinder
+from consumers.adapters.affected import ImpactFinder
 from consumers.adapters.closing import Affected, Closing
 from consumers.adapters.erasure import Erasure
 from consumers.adapters.retirement import Retirement
@@ -52,12 +52,8 @@ class _Case:
     record: WithdrawalRecord
     etag: str
     state: TenantState
-    found: Impact
+    affected: Affected
     retired_elsewhere: frozenset[str]
-
-    @property
-    def affected(self) -> Affected:
-        return self.found.affected
 
     @property
     def is_served(self) -> bool:
@@ -134,7 +130,7 @@ class WithdrawalReconciler:
         has_texts = bool(state.text_erasures or state.texts_kept)
         store = await self.tenancy.store(tenant)
         names = await _names(store)
-        opened, _ = await self._opened(store, names)
+        opened = await self._opened(store, names)
         uses = ImpactFinder(store, [record for record, _ in opened])
         asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
         for record, etag in opened:
@@ -149,18 +145,15 @@ class WithdrawalReconciler:
                 await Texts(self.tenancy.states, store).finish_erasures(state)
         return "something" if names or _owes(state) else "nothing"
 
-    async def _opened(self, store: TenantStore, names: list[str]) -> tuple[list[tuple[WithdrawalRecord, str]], bool]:
-        """The open withdrawals that can be read, and whether another look may read more."""
-        is_passing = False
+    async def _opened(self, store: TenantStore, names: list[str]) -> list[tuple[WithdrawalRecord, str]]:
+        """The open withdrawals, without those whose record does not open."""
 
         async def read(relative: str) -> tuple[WithdrawalRecord, str] | None:
-            nonlocal is_passing
             try:
                 return await store.get_record(relative, WithdrawalRecord)
             except ObjectNotFound:
                 return None  # another process closed it since it was listed
-            except Exception as error:
-                is_passing |= not isinstance(error, SealBroken)
+            except SealBroken as error:
                 withdrawal_id = relative.rpartition("/")[2]
                 logger.error(
                     "withdrawal not read", extra={"withdrawal_id": withdrawal_id, "error": error_location(error)}
@@ -168,13 +161,12 @@ class WithdrawalReconciler:
                 return None
 
         found = await gathered(read(relative) for relative in names)
-        return [one for one in found if one is not None], is_passing
+        return [one for one in found if one is not None]
 
     async def _strike_out(self, store: TenantStore, state: TenantState) -> None:
         """The withdrawals are read after ``state``, whose erasures they may have ended since."""
-        opened, is_passing = await self._opened(store, await _names(store))
-        if not is_passing:  # one that is read later goes on with what it decided, and may not have to decide it again
-            await Erasure(self.tenancy, store).strike_out(state, (record for record, _ in opened))
+        opened = await self._opened(store, await _names(store))
+        await Erasure(self.tenancy, store).strike_out(state, (record for record, _ in opened))
 
     async def _advance(self, uses: ImpactFinder, record: WithdrawalRecord, etag: str, asked_for: list[str]) -> None:
         store = uses.store
@@ -184,19 +176,15 @@ class WithdrawalReconciler:
         is_in_force = record.is_decided or await _is_in_force(store, record)
         state = (await self.tenancy.active(store.tenant)).state
         # Reading takes as long as it takes, so the deadline of the writes begins behind it.
-        is_overdue = self.tenancy.clock() >= record.deadline
-        found = await uses.find(state, record, is_overdue=is_overdue)
-        record = record.evolve(unread=found.unread, undetermined=found.undetermined)
-        if record.is_decided:  # what was undetermined may be known by now
-            record = record.evolve(affected=tuple(found.affected))
+        affected = await uses.find(state, record)
         closing = Closing(self.tenancy, store, self.signer)
         left = await closing.collected(record)
         async with asyncio.timeout(self.deadline_seconds):
             state = (await self.tenancy.active(store.tenant)).state
             if record.step == "closing":
-                await closing.seal(record, found.affected, left)
+                await closing.seal(record, affected, left)
                 return
-            case = _Case(store, record, etag, state, found, retired_elsewhere)
+            case = _Case(store, record, etag, state, affected, retired_elsewhere)
             await self._act(case, asked_for, is_in_force=is_in_force)
 
     async def _act(self, case: _Case, asked_for: list[str], *, is_in_force: bool) -> None:
@@ -204,12 +192,9 @@ class WithdrawalReconciler:
         closing = Closing(self.tenancy, case.store, self.signer)
         record, etag, affected = case.record, case.etag, case.affected
         if record.is_decided:
-            await retirement.go_on(record, etag, affected, case.retired_elsewhere, may_close=case.found.is_conclusive)
+            await retirement.go_on(record, etag, affected, case.retired_elsewhere)
         elif (outcome := self._outcome(case, is_in_force=is_in_force)) is not None:
-            if case.found.is_conclusive:
-                await closing.close(record, etag, outcome, affected)
-        elif not affected:
-            return  # until the deadline somebody may mend what did not open
+            await closing.close(record, etag, outcome, affected)
         elif any(adapter.status == "publishing" for adapter in affected.values()):
             return  # its files are being moved; retired in between, some would be left
         elif self._is_due(case):
@@ -223,20 +208,12 @@ class WithdrawalReconciler:
             return "consent-renewed"
         if case.affected:
             return "flagged" if case.state.policy.on_withdrawal == "flag" else None
-        is_known = not case.record.undetermined or self.tenancy.clock() >= case.record.deadline
-        return "not-affected" if is_known else None
+        return "not-affected"
 
     def _is_due(self, case: _Case) -> bool:
-        """Whether the affected adapters go now: nobody needs them any more, or nobody may wait any longer.
-
-        Those of which it is only not known whether they contain the example do not go alone before the deadline:
-        until then somebody may mend what did not open.
-        """
-        if case.state.policy.on_withdrawal == "stop" or self.tenancy.clock() >= case.record.deadline:
-            return True
-        is_certain = len(case.found.unread) < len(case.affected)
-        is_mendable = any(case.affected[digest].status != "retired" for digest in case.found.unread)
-        return not case.is_served and (is_certain or not is_mendable)
+        """Whether the affected adapters go now: nobody needs them any more, or nobody may wait any longer."""
+        is_over = self.tenancy.clock() >= case.record.deadline
+        return is_over or case.state.policy.on_withdrawal == "stop" or not case.is_served
 
     async def _retrain(self, case: _Case, asked_for: list[str]) -> None:
         """Ask for a training without the example, once, unless one is under way: it publishes none with it.

@@ -37,14 +37,6 @@ class WithdrawalRecord(Contract):
     step: Literal["open", "retiring", "closing", "closed"] = "open"
     outcome: WithdrawalOutcome | None = None
     affected: tuple[Sha256Hex, ...] = ()
-    unread: tuple[Sha256Hex, ...] = Field(
-        default=(), description="of ``affected``, those whose training set did not open: they may contain the example"
-    )
-    undetermined: tuple[Sha256Hex, ...] = Field(
-        default=(),
-        description="adapters of which it is not known whether they contain the example. In a closed record their own "
-        "did not open: they are archived, and cannot be made active",
-    )
     retiring: tuple[Sha256Hex, ...] = Field(
         default=(), description="of ``affected``, what this withdrawal retires itself; others were retired before"
     )
@@ -71,10 +63,6 @@ class RetiredAdapter(Contract):
     run_id: OpaqueId
     training_set_id: Sha256Hex
     retired_at: Timestamp | None = Field(default=None, description="when it left service; absent: not retired")
-    is_set_unread: bool = Field(
-        default=False,
-        description="its training set did not open: it counts as affected, and may not contain the example",
-    )
     replicas_found: tuple[OpaqueId, ...] | None = Field(
         default=None,
         description="those there were once it was retired, and any that signed for it since; absent: not retired",
@@ -92,10 +80,6 @@ class WithdrawalReceipt(Contract):
     withdrawn_at: Timestamp
     outcome: WithdrawalOutcome
     affected: tuple[RetiredAdapter, ...]
-    undetermined: tuple[Sha256Hex, ...] = Field(
-        default=(),
-        description="adapters whose record did not open, which the receipt says nothing about; none can be made active",
-    )
     retired_at: Timestamp | None
     replacement: Sha256Hex | None
     weights_erased: bool

@@ -26,10 +26,6 @@ _SAYS = {
     "retired": "its signer states that the affected adapters are no longer served, and that their weights were erased "
     "from the tenant's prefix",
 }
-_NOT_KNOWN = (
-    "whether an adapter contained what was withdrawn whose training set or record its signer could not read: one "
-    "without its training set counts as if it did; of one without its record the receipt says nothing else"
-)
 _LEFT = (
     "its signer states how each replica that was found left each of these adapters: by a signed receipt, whose digest "
     "it names, or by the end of a lease that it could not renew"
@@ -56,21 +52,15 @@ def checked_withdrawal(path: Path, statement: dict[str, Any]) -> Verdict:
             "replicas": "; ".join(map(_replicas, held.affected)) if is_retired else "-",
             "answered since by": held.replacement or "the base model" if is_retired else "-",
             "closed": held.closed_at.isoformat(),
-            **({"training sets not read": ", ".join(_unread(held))} if _unread(held) else {}),
-            **({"adapters not known": ", ".join(held.undetermined)} if held.undetermined else {}),
         },
         proves=(SIGNED, _SAYS[held.outcome], *((_LEFT,) if is_retired else ())),
         does_not_prove=(
             TRUST,
-            *((_NOT_KNOWN,) if _unread(held) or held.undetermined else ()),
+            "that each of these adapters contained what was withdrawn: one whose training set cannot be read counts so",
             "anything about copies that the tenant took away, or about what the example said",
             "that nothing of the example can be inferred from adapters that were trained without it",
         ),
     )
-
-
-def _unread(held: WithdrawalReceipt) -> list[str]:
-    return [one.adapter_digest for one in held.affected if one.is_set_unread]
 
 
 def _contradictions(held: WithdrawalReceipt) -> Iterator[str]:

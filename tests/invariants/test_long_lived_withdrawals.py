@@ -77,7 +77,7 @@ async def test_of_each_set_no_more_is_kept_than_the_open_withdrawals_ask_for(tmp
     uses = ImpactFinder(await world.outside.store(tenant), [record, other])
     state = await world.state(tenant)
     for asked in (record, other):
-        found = await uses.find(state, asked, is_overdue=False)
-        assert set(found.affected) == set(state.adapters) and old in found.affected
+        affected = await uses.find(state, asked)
+        assert set(affected) == set(state.adapters) and old in affected
     kept = list(uses._sets.values())
     assert kept == [(frozenset({"e0"}), frozenset({"consent-2"}))] * 2
