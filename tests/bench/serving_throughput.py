@@ -1,8 +1,9 @@
 """Tokens a second and the time to the first of them, beside vLLM's own server and LiteLLM's proxy in front of that.
 
-Each side is a server of its own, and the engine has the same settings in all. They take turns; an engine that is asked
-nothing computes nothing. The caller is one and the same, and each answer has a connection of its own. On a CPU vLLM's
-own operations apply an adapter so slowly that nothing else shows: its server is given ours, and one more has its own.
+Each side is a server of its own, and the engine has the same settings in all. They take short turns, so that a slow
+minute of the machine meets all of them; an engine that is asked nothing computes nothing. The caller is one and the
+same, and each answer has a connection of its own. On a CPU vLLM's own operations apply an adapter so slowly that
+nothing else shows: its server is given ours, and one more has its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.settings import LocalSettings
 from tests.bench import base_models
 from tests.bench.adapter_first_token import make_adapters
-from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
+from tests.bench.frame import Entry, Measured, Options, Result, Side, say
 from tests.bench.streamed import OUR_WORK, PEER_WORK, Server, running, served
 from tests.bench.streaming_server import OURS, PEER, STOCK
 from tests.fixtures.own_packages import environment, python_of
@@ -27,8 +29,10 @@ from tests.fixtures.own_packages import environment, python_of
 AT_ONCE = (1, 8, 32)
 MODELS = ("base", "active")
 TOKENS = 32
+TURNS = 3
+"""So often a round asks each side the same."""
 FIRSTS = 32
-"""First tokens that a round measures of a side: those of the answers, and then of short ones, as many at once."""
+"""First tokens that a turn measures: those of the answers, and then of short ones, as many at once."""
 PROXY = "litellm"
 NAMES = {OURS: "ours", PEER: "vLLM", PROXY: "LiteLLM", STOCK: "vLLM with its own operations"}
 STOCK_AT_ONCE = (1, 8)
@@ -56,23 +60,52 @@ def litellm(server: Server, folder: Path) -> Iterator[Server]:
 
 
 class Table:
-    """What the steps measure beside the throughput."""
+    """What is measured of each side, by its name: one value for each round."""
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
-        self.first: dict[str, list[float]] = {}
+        self.throughput: dict[str, list[float]] = defaultdict(list)
+        self.first: dict[str, list[float]] = defaultdict(list)
 
-    def step(self, name: str, server: Server, model: str, many: int) -> Step:
-        async def tokens_a_second(_: int) -> float:
-            started = time.perf_counter()
-            firsts = await asyncio.gather(*(server.stream(self.tokens, model) for _ in range(many)))
-            took = time.perf_counter() - started
-            for _ in range(FIRSTS // many - 1):
-                firsts += await asyncio.gather(*(server.stream(2, model) for _ in range(many)))
-            self.first.setdefault(name, []).append(statistics.median(firsts) * 1000)
-            return many * self.tokens / took
+    async def round(self, servers: Mapping[str, Server], model: str, many: int, begins: int) -> None:
+        """The sides ask in turn, the one of number ``begins`` first and in the next turn the one after it."""
+        took, firsts = dict.fromkeys(servers, 0.0), {side: list[float]() for side in servers}
+        order = list(servers)
+        for turn in range(TURNS):
+            at = (begins + turn) % len(order)
+            for side in order[at:] + order[:at]:
+                started = time.perf_counter()
+                firsts[side] += await _together(servers[side], self.tokens, model, many)
+                took[side] += time.perf_counter() - started
+                for _ in range(FIRSTS // many - 1):
+                    firsts[side] += await _together(servers[side], 2, model, many)
+        for side in servers:
+            name = _name(side, model, many)
+            self.throughput[name].append(TURNS * many * self.tokens / took[side])
+            self.first[name].append(statistics.median(firsts[side]) * 1000)
+            say(f"    {name}: {self.throughput[name][-1]:.4g} tokens/s, the first after {self.first[name][-1]:.4g} ms")
 
-        return tokens_a_second
+
+async def _together(server: Server, tokens: int, model: str, many: int) -> list[float]:
+    """Seconds to the first token of so many answers at once."""
+    return await asyncio.gather(*(server.stream(tokens, model) for _ in range(many)))
+
+
+async def _warmed(servers: Mapping[str, Server], tokens: int) -> None:
+    for server in servers.values():
+        for model in MODELS:
+            await _together(server, tokens, model, 1)
+
+
+async def _rounds(table: Table, rounds: int, servers: Mapping[str, Server], stock: Server) -> None:
+    await _warmed({**servers, STOCK: stock}, table.tokens)
+    for number in range(rounds):
+        say(f"  round {number + 1} of {rounds}")
+        for many in AT_ONCE:
+            for model in MODELS:
+                await table.round(servers, model, many, number)
+        for many in STOCK_AT_ONCE:
+            await table.round({STOCK: stock}, "active", many, number)
 
 
 def run(options: Options, home: Path) -> Result:
@@ -85,37 +118,27 @@ def run(options: Options, home: Path) -> Result:
         servers = {side: stack.enter_context(served(side, base_model, home / side, adapter)) for side in (OURS, PEER)}
         servers[PROXY] = stack.enter_context(litellm(servers[PEER], home / PROXY))
         stock = stack.enter_context(served(STOCK, base_model, home / STOCK, adapter))
-        steps = {
-            (name := _name(side, model, many)): table.step(name, server, model, many)
-            for many in AT_ONCE
-            for model in MODELS
-            for side, server in servers.items()
-        }
-        for many in STOCK_AT_ONCE:
-            name = _name(STOCK, "active", many)
-            steps[name] = table.step(name, stock, "active", many)
-        asyncio.run(interleaved(1, {name: step for name, step in steps.items() if name.endswith(" 1 at once")}))
-        table.first.clear()
-        values = asyncio.run(interleaved(options.rounds, steps))
-    return _result(table, {name: Measured("tokens/s", figures) for name, figures in values.items()})
+        asyncio.run(_rounds(table, options.rounds, servers, stock))
+    return _result(table)
 
 
 def _name(side: str, model: str, many: int) -> str:
     return f"{NAMES[side]}, {'by an adapter' if model == 'active' else 'the base model'}, {many} at once"
 
 
-def _result(table: Table, measured: dict[str, Measured]) -> Result:
+def _result(table: Table) -> Result:
+    measured = {name: Measured("tokens/s", tuple(figures)) for name, figures in table.throughput.items()}
     first = {f"{name}: first token": Measured("ms", tuple(figures)) for name, figures in table.first.items()}
 
     def ratios(peer: str, of: str = "") -> dict[str, float]:
-        known = {**measured, **first}
-        return {
-            _name(OURS, model, many).removeprefix("ours, "): round(
-                known[_name(OURS, model, many) + of].median / known[_name(peer, model, many) + of].median, 2
-            )
-            for model in MODELS
-            for many in AT_ONCE
-        }
+        """The median of the ratios that the rounds gave: both sides of a round see the same machine."""
+        known, ratio_of = {**measured, **first}, dict[str, float]()
+        for model in MODELS:
+            for many in AT_ONCE:
+                values = (known[_name(side, model, many) + of].values for side in (OURS, peer))
+                ratio = statistics.median(ours / other for ours, other in zip(*values, strict=True))
+                ratio_of[_name(OURS, model, many).removeprefix("ours, ")] = round(ratio, 2)
+        return ratio_of
 
     to_vllm, most = ratios(PEER), AT_ONCE[-1]
     to_stock = {
