@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from inference.adapters.recent_set import RecentSet
 from schemas.objects.state import TenantState
+from tenancy.platform.recent_set import RecentSet
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 

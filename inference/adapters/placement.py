@@ -16,7 +16,6 @@ from functools import partial
 from typing import Protocol
 
 from inference.adapters.adapter_files import FetchedAdapter, NotServable
-from inference.adapters.recent_set import RecentSet
 from inference.adapters.residency import NoRoom, Reservation, Residency, Withdrawn
 from inference.engine.errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
 from inference.engine.loaded_adapters import Eviction
@@ -24,6 +23,7 @@ from inference.engine.ports import AdapterEngine
 from inference.errors import cannot_load, no_room, no_such_model, not_active, still_loading
 from tenancy.errors import Transient
 from tenancy.platform.concurrency import OneOfEach
+from tenancy.platform.recent_set import RecentSet
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 

@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from inference.adapters.recent_set import RecentSet
 from inference.knowledge.port import IndexNotReady
 from schemas.objects.knowledge import SegmentEntry
 from schemas.objects.state import KnowledgeState
@@ -27,6 +26,7 @@ from tenancy.knowledge.published import read_segment, read_set
 from tenancy.knowledge.search import Searchable
 from tenancy.knowledge.segments import Segment, unpacked
 from tenancy.platform.concurrency import OneOfEach, gathered
+from tenancy.platform.recent_set import RecentSet
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from inference.adapters.recent_set import RecentSet
 from inference.errors import no_such_model, not_active
 from inference.tenants.budgets import require_within_budget
 from inference.tenants.conversations import takes_part
@@ -17,6 +16,7 @@ from schemas.base.identifiers import SHA256_PATTERN
 from schemas.objects.state import AdapterState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
+from tenancy.platform.recent_set import RecentSet
 from tenancy.state.archive import Archive, is_archived
 from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId

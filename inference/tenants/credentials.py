@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from inference.adapters.recent_set import RecentSet
 from inference.errors import RequestRefused, no_scope, unauthorized
 from inference.tenants.binding import TenantStateCache
 from inference.tenants.known_providers import KnownProviders
@@ -21,6 +20,7 @@ from inference.tenants.provider_tokens import ProviderToken
 from schemas.objects.state import TenantState
 from schemas.tenant.api_keys import SCOPES, Scope
 from tenancy.platform.clock import Clock, utc_now
+from tenancy.platform.recent_set import RecentSet
 from tenancy.state.api_keys import PREFIX, GivenKey, verified
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenVerifier

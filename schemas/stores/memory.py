@@ -98,9 +98,10 @@ _REPLICA = (
         medium="process-memory",
         where="ids that a replica or consumer remembers: fenced and purged tenants, completed purges, retired "
         "adapters, failed loads, ids given to vLLM, today's count of usage reports, its own earlier processes, "
-        "which grammars have compiled, and the identity providers that it asked for their keys",
-        holds="tenant ids, ids of purges, digests of adapters, HMACs of grammars under a key of this process, and "
-        "issuers with their public keys, without their tenants",
+        "which grammars have compiled, which tokens' signatures were right, and the identity providers that it asked "
+        "for their keys",
+        holds="tenant ids, ids of purges, digests of adapters and tokens, HMACs of grammars under a key of this "
+        "process, and issuers with their public keys, without their tenants",
         protection="references",
         purger=Purger(who="nobody", method="none", how="they end with the process, the day's counts with the day"),
         probe=Probe(evidence="scan", how="the fields are ids and numbers"),

@@ -18,9 +18,11 @@ LONG_LIVED = (
     "consumers.",
     "inference.",
     "tenancy.lifecycle.purge_records",
+    "tenancy.platform.recent_set",
     "tenancy.service.",
     "tenancy.state.open_work",
     "tenancy.storage.kept_keys",
+    "tenancy.tokens",
 )
 
 

@@ -12,7 +12,6 @@ import pytest
 from inference.adapters import placement
 from inference.adapters.adapter_files import FetchedAdapter, NotServable
 from inference.adapters.placement import RETRY_AFTER_SECONDS, Placement
-from inference.adapters.recent_set import RecentSet
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.errors import RequestRefused
 from inference.tenants import binding
@@ -20,6 +19,7 @@ from inference.tenants.binding import TenantStateCache
 from schemas.objects.state import PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
+from tenancy.platform.recent_set import RecentSet
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId

@@ -6,8 +6,10 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -18,7 +20,7 @@ from joserfc.jwk import ECKey, OKPKey
 
 from schemas.evidence.purposes import Purpose
 from tenancy.errors import Refused
-from tenancy.evidence.keys import LocalKey
+from tenancy.evidence.keys import LocalKey, PublicKey
 from tenancy.evidence.signer import Signer
 from tenancy.evidence.trust import Trust
 from tenancy.tenant_id import TenantId
@@ -224,6 +226,29 @@ def test_a_token_is_refused_by_a_key_of_every_other_purpose() -> None:
         else:
             with pytest.raises(BadToken):
                 verifier().tenant(token)
+
+
+def test_a_signature_is_checked_once_and_all_else_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    at, verify = NOW, Mock(side_effect=PublicKey.verify)
+    monkeypatch.setattr(PublicKey, "verify", lambda *given: verify(*given))
+    one = TokenVerifier(OURS.trust, lambda: at)
+    token = signed(claims())
+    assert [one.tenant(token), one.tenant(token)] == [TENANT, TENANT]
+    assert verify.call_count == 1
+    for changed in (token[:-4] + "AAAA", signed(claims(sub="t2"), THEIRS), f"{token}."):
+        with pytest.raises(BadToken):
+            one.tenant(changed)
+    at = NOW + timedelta(seconds=60)
+    with pytest.raises(BadToken):
+        one.tenant(token)
+
+
+def test_a_remembered_token_is_refused_once_its_key_is_revoked() -> None:
+    token = signed(claims())
+    one = TokenVerifier(with_key(), lambda: NOW)
+    assert one.tenant(token) == TENANT
+    with pytest.raises(BadToken):
+        replace(one, trust=with_key(revoked_at=NOW)).tenant(token)
 
 
 def with_key(**times: Any) -> Trust:
