@@ -23,6 +23,8 @@ ANSWER_SECONDS = 120.0
 OUR_WORK = "token, tenant's state, rates, fair queue, adapter, vLLM's serving class, usage, bounds on unread events."
 PEER_WORK = "its routes, its serving class, uvicorn on uvloop; no access log, no statistics."
 _numbers = itertools.count(1)
+CREDENTIAL = bearer(TENANT)
+"""One token for all requests, as an application has it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Server:
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",
             "Connection: close",
-            *(f"{name}: {value}" for name, value in bearer(TENANT).items()),
+            *(f"{name}: {value}" for name, value in CREDENTIAL.items()),
         ]
         started, came = time.perf_counter(), list[float]()
         async with asyncio.timeout(ANSWER_SECONDS):
