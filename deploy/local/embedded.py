@@ -5,20 +5,13 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
 from deploy.local.processes import ChildProcess, Command, start_ready
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.client import S3Client
 
 READY_SECONDS = 60.0
 REGION = "us-east-1"
@@ -72,31 +65,12 @@ def start_object_store(log: Path, env: Mapping[str, str], *, tie_to_parent: bool
 
 def create_bucket(endpoint_url: str, bucket: str, credentials: Credentials) -> None:
     """A bucket that keeps every version, as production's must (DESIGN, section 5)."""
-    s3 = _client(endpoint_url, credentials, Config())
-    s3.create_bucket(Bucket=bucket)
-    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-
-
-def accepts_writes(endpoint_url: str, credentials: Credentials) -> bool:
-    """Whether an object can be written, to a bucket of its own: a server can listen before it has any place for one."""
-    once = Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5)
-    s3 = _client(endpoint_url, credentials, once)
-    try:
-        # A probe before this one may have made the bucket and then found no place for the object.
-        with suppress(s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
-            s3.create_bucket(Bucket="ready")
-        s3.put_object(Bucket="ready", Key="ready", Body=b"ready")
-    except (BotoCoreError, ClientError):
-        return False
-    return True
-
-
-def _client(endpoint_url: str, credentials: Credentials, config: Config) -> S3Client:
-    return boto3.client(
+    s3 = boto3.client(
         "s3",
         endpoint_url=endpoint_url,
         region_name=REGION,
         aws_access_key_id=credentials.access_key_id,
         aws_secret_access_key=credentials.secret_access_key,
-        config=config,
     )
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})

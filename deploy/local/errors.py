@@ -77,11 +77,6 @@ class KafkaDownloadFailed(LocalStackError):
         super().__init__(f"Maven could not fetch Apache Kafka: {reason}; check that Maven reaches its repository")
 
 
-class ProgramFetchFailed(LocalStackError):
-    def __init__(self, program: str, reason: str) -> None:
-        super().__init__(f"{program} could not be fetched: {reason}; check that pip reaches its index")
-
-
 class BaseModelMissing(LocalStackError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"no base model ({reason}); run `make setup`, or point SANO_BASE_MODEL at a model folder")

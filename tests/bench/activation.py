@@ -20,7 +20,6 @@ from pathlib import Path
 import httpx
 
 from deploy.local.ports import LOOPBACK
-from deploy.local.seaweedfs import fetch_seaweedfs
 from deploy.local.services import SHARED_MEMORY
 from deploy.local.settings import LocalSettings
 from producers.commands.onboarding import onboard
@@ -45,6 +44,7 @@ from tests.bench.drawn_adapters import Drawing, Drawn
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.installation import Installation
 from tests.bench.stand import kafka, weed
+from tests.fixtures.seaweedfs import fetch_seaweedfs
 
 NAMES = ("replica-0", "replica-1", "replica-2")
 TENANT = TenantId("bench")

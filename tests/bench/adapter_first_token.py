@@ -20,7 +20,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local.seaweedfs import fetch_seaweedfs
 from deploy.local.services import SHARED_MEMORY
 from deploy.local.settings import LocalSettings
 from inference.adapters.adapter_files import adapter_folder
@@ -38,6 +37,7 @@ from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, S
 from tests.bench.serving import PlainVllm, Replica, decoding
 from tests.bench.stand import KeyFiles, Store, child_environment, weed
 from tests.fixtures.all_keys import AllKeys
+from tests.fixtures.seaweedfs import fetch_seaweedfs
 from tests.fixtures.verified import verified
 
 MAKE_SECONDS = 300

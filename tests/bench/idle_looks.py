@@ -25,7 +25,6 @@ from consumers.purge.watchdog import Watchdog
 from consumers.runtime.settings import ConsumerSettings
 from consumers.training.handlers import TrainingPorts, on_training_requested
 from consumers.training.runner import Runner
-from deploy.local.seaweedfs import fetch_seaweedfs
 from deploy.local.settings import LocalSettings
 from producers.queries import tenants
 from schemas.bus.envelope import DataT, Event
@@ -47,6 +46,7 @@ from tenancy.tenant_id import TenantId
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.stand import Delayed, Store, delayed, weed
 from tests.fixtures.all_keys import AllKeys
+from tests.fixtures.seaweedfs import fetch_seaweedfs
 
 DELAY_MILLISECONDS = 25.0
 SIZES, QUICK_SIZES = (10, 1_000, 100_000), (10, 100)

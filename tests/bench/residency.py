@@ -20,7 +20,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local.seaweedfs import fetch_seaweedfs
 from deploy.local.services import SHARED_MEMORY
 from deploy.local.settings import LocalSettings
 from inference.adapters.adapter_files import adapter_folder
@@ -44,6 +43,7 @@ from tests.bench.serving import PlainVllm, Replica
 from tests.bench.stand import KeyFiles, Store, weed
 from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.base_models import make_shallow
+from tests.fixtures.seaweedfs import fetch_seaweedfs
 
 SLOTS = 4
 RESIDENTS = 4 * SLOTS

@@ -22,7 +22,6 @@ from deploy.local.kafka_jars import fetch_kafka_jars
 from deploy.local.key_files import ensure_key
 from deploy.local.ports import accepts_connections, free_ports
 from deploy.local.processes import ChildProcess, Command, start_ready
-from deploy.local.seaweedfs import start_seaweedfs
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import LocalSettings, inherited_environment
 from producers.operations.trust_admin import ensure_keys
@@ -30,6 +29,7 @@ from tenancy import bootstrap
 from tenancy.platform.settings import PlatformSettings
 from tenancy.storage.s3 import S3ObjectStore
 from tests.bench import delay_proxy, seeded_store
+from tests.fixtures.seaweedfs import start_seaweedfs
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -12,7 +12,6 @@ import boto3
 import pytest
 
 from deploy.local.embedded import REGION, Credentials, create_bucket
-from deploy.local.seaweedfs import SeaweedFS
 from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
@@ -22,6 +21,7 @@ from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import ObjectStore, Upload
 from tenancy.storage.s3 import S3ObjectStore, connect
 from tenancy.tenant_id import TenantId
+from tests.fixtures.seaweedfs import SeaweedFS
 from tests.world.effects import ObservedObjectStore
 
 TENANT = TenantId("t1")

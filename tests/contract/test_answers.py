@@ -8,14 +8,13 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from consumers.runtime.redeliveries import store_keys_and_bus_answer
-from deploy.local.embedded import accepts_writes
 from deploy.local.kafka import KafkaCluster
-from deploy.local.seaweedfs import SeaweedFS
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import KafkaPublisher, RawMessage, RecordingPublisher
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.objects import ObjectStore
 from tenancy.storage.s3 import S3ObjectStore
+from tests.fixtures.seaweedfs import SeaweedFS, accepts_writes
 
 
 async def test_a_store_that_answers_says_so_and_nothing_is_written(tenancy: Tenancy, objects: ObjectStore) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deploy.local.seaweedfs import SeaweedFS
 from schemas.bus import events
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.contract.conftest import bucket_on
+from tests.fixtures.seaweedfs import SeaweedFS
 from tests.world.crashes import CrashAtKinds
 from tests.world.summary import summary
 from tests.world.world import World

@@ -20,7 +20,6 @@ from deploy.local.kafka import KafkaCluster
 from deploy.local.key_files import ensure_key
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.processes import ChildProcess, Command
-from deploy.local.seaweedfs import SeaweedFS
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
 from producers.operations.topics import apply_topics
@@ -38,6 +37,7 @@ from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures import forked
 from tests.fixtures.history import onboarded
+from tests.fixtures.seaweedfs import SeaweedFS
 from tests.fixtures.services import new_bucket
 from tests.world.crashing import argv_of
 

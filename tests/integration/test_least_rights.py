@@ -18,7 +18,6 @@ from consumers.runtime.service import Consumer
 from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.signatures import Signatures
 from deploy.local.key_files import ensure_key
-from deploy.local.seaweedfs import SeaweedFS
 from deploy.local.services import PROJECT_ROOT
 from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement
@@ -62,6 +61,7 @@ from tenancy.tenant_id import TenantId
 from tests.fixtures.gates import gate_of_tests
 from tests.fixtures.otlp_sink import OtlpSink
 from tests.fixtures.platform import Platform, eventually, running
+from tests.fixtures.seaweedfs import SeaweedFS
 from tests.fixtures.services import new_bucket
 from tests.fixtures.walled import ALLOW, GROUP, LITERAL, READ, TOPIC, WRITE, Walled, readable, without_acl
 from tests.world.fakes import FakeEngine, FakeFiles

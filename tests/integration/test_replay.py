@@ -15,7 +15,6 @@ from typer.testing import CliRunner, Result
 
 from consumers.ledger.inventory import Inventory
 from deploy.local.kafka import KafkaCluster
-from deploy.local.seaweedfs import SeaweedFS
 from producers.cli.main import app
 from producers.commands import requests
 from producers.commands.onboarding import onboard
@@ -40,6 +39,7 @@ from tenancy.platform.clock import utc_now
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals
 from tests.fixtures.platform import Platform, eventually, running
+from tests.fixtures.seaweedfs import SeaweedFS
 from tests.fixtures.services import new_bucket
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

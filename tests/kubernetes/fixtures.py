@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.errors import ProgramFetchFailed
 from deploy.local.settings import LocalSettings
+from tests.fixtures.wheels import ProgramFetchFailed
 from tests.kubernetes.chart import Chart
 from tests.kubernetes.program import control_plane_program
 

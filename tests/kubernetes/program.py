@@ -13,9 +13,10 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from deploy.local.errors import LocalStackError, ProgramFetchFailed
-from deploy.local.fetched import fetch_once, install_wheels, run_fetch
+from deploy.local.errors import LocalStackError
+from deploy.local.fetched import fetch_once, run_fetch
 from deploy.local.settings import LocalSettings, inherited_environment
+from tests.fixtures.wheels import ProgramFetchFailed, install_wheels
 
 SOURCE = Path(__file__).with_name("source")
 GO_PINS = SOURCE / "go-pins.txt"
