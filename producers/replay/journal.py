@@ -1,8 +1,7 @@
 """Journals each message that a run sent, beside its plan, so that an interrupted run resumes.
 
-A line is written after the bus has acknowledged the message. A process that dies in between resends that one message
-when it resumes; a machine that dies, those not yet on its disk, at most :data:`SYNC_EVERY`. Every consumer recognizes
-both by their ids.
+A line is written after the bus has acknowledged the message. Who dies in between resends that one message when it
+resumes. Every consumer recognizes it by its id.
 """
 
 from __future__ import annotations
@@ -25,8 +24,6 @@ from schemas.base.identifiers import EventTypeName, OpaqueId, Sha256Hex
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
 from tenancy.platform.given_files import writing
-
-SYNC_EVERY = 100
 
 
 class Begun(Contract):
@@ -112,17 +109,13 @@ class FileJournal(Journal):
     """See the module; opened by :func:`journal`."""
 
     file: BufferedRandom | None = None
-    _unsynced: int = 0
 
     def _write(self, line: Contract) -> None:
         if self.file is None:
             raise Refused("read-only", "refused: this journal was opened for reading")
         self.file.write(line.model_dump_json().encode() + b"\n")
         self.file.flush()
-        self._unsynced += 1
-        if self._unsynced >= SYNC_EVERY or not isinstance(line, Sent):
-            os.fsync(self.file.fileno())
-            self._unsynced = 0
+        os.fsync(self.file.fileno())
 
 
 def journal_path(plan: Path) -> Path:

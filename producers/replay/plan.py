@@ -12,7 +12,7 @@ from producers.replay.log import PartitionRange
 from producers.replay.selection import Selection
 from schemas.base.canonical import canonical_json, sha256_hex
 from schemas.base.contract import Contract
-from schemas.base.identifiers import EventTypeName, OpaqueId, Sha256Hex, TenantName
+from schemas.base.identifiers import EventTypeName, OpaqueId, TenantName
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
 from tenancy.platform.given_files import read_given, writing
@@ -50,7 +50,6 @@ class ReplayPlan(Contract):
     too_large: int = Field(ge=0, description="dead letters that do not hold their messages")
     repeated: int = Field(ge=0, description="events that come a second time in the ranges, and are sent once")
     redriven: int = Field(ge=0, description="dead letters that were sent again already")
-    contents_sha256: Sha256Hex = Field(description="over place and id of everything that the selection yields")
 
     def sha256(self) -> str:
         """The hash that a run must name: over the canonical JSON (RFC 8785) of all of this."""

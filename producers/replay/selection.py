@@ -102,7 +102,6 @@ class Reading:
     too_large: int = 0
     repeated: int = 0
     firsts: dict[tuple[str, int], int] = field(default_factory=dict)
-    _digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # noqa: UP037 - a private name of hashlib's stubs
     _seen: set[bytes] = field(default_factory=set)
 
     async def candidates(self, ranges: Sequence[PartitionRange]) -> AsyncIterator[Candidate]:
@@ -122,7 +121,6 @@ class Reading:
                 continue
             topic, partition, offset = message.place
             self.firsts.setdefault((topic, partition), offset)
-            self._digest.update(f"{message.place} {event.id}\n".encode())
             yield Candidate(message, event)
 
     def _is_first(self, event: Event, message: Message) -> bool:
@@ -132,10 +130,6 @@ class Reading:
             return False
         self._seen.add(identity)
         return True
-
-    def contents_sha256(self) -> str:
-        """Digest of places and ids of everything that was yielded: another pass that yields the same has the same."""
-        return self._digest.hexdigest()
 
 
 def is_cut(message: Message) -> bool:
