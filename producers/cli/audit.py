@@ -14,7 +14,7 @@ from producers.cli.output import counted, print_facts, print_json, print_rows, s
 from producers.cli.platform import read
 
 if TYPE_CHECKING:
-    from producers.queries.audit_log import Entry
+    from producers.queries.audit_log import Entry, UsedExample, Withdrawal
     from producers.settings import OperatorSettings
     from tenancy.audit.copy import AuditCopy
     from tenancy.audit.verification import AuditVerdict
@@ -136,29 +136,60 @@ def show(
     person: Annotated[str | None, typer.Option("--person", help="What one reviewer or operator did.")] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="A kind, as purge.fenced, or all of purge.")] = None,
     since: Annotated[datetime | None, typer.Option("--since", help="A day or a time, in UTC.")] = None,
+    withdrawn: Annotated[
+        bool, typer.Option("--withdrawn", help="Withdrawals, and the adapters that contain what was withdrawn.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """What was decided and done: by whom, when, on what. Names are shown while the tenant's key lives."""
     from producers.queries import audit_log
     from producers.queries.audit_copy import read_copy
+    from tenancy.bootstrap import trust
 
     moment = since if since is None or since.tzinfo is not None else since.replace(tzinfo=UTC)
 
-    async def look(tenancy: Tenancy, _: OperatorSettings) -> list[Entry]:
+    async def look(
+        tenancy: Tenancy, settings: OperatorSettings
+    ) -> tuple[list[Entry], list[UsedExample], list[Withdrawal]]:
         await tenancy.states.read(tenant)
         with counted("reading") as progress:
             entries = audit_log.entries_of(await read_copy(tenancy, tenant, progress=progress))
         known = await audit_log.pseudonyms(tenancy, tenant)
-        about = entries if adapter is None else audit_log.of_adapter(entries, adapter)
+        used: list[UsedExample] = []
+        ended: list[Withdrawal] = []
+        chosen = entries
+        if adapter is not None:
+            digest, chosen = audit_log.of_adapter(entries, adapter)
+            used = await audit_log.examples_of(tenancy, tenant, digest, entries, trust(settings), known)
+        if withdrawn:
+            found = await audit_log.withdrawals(tenancy, tenant, entries, trust(settings), known)
+            ended = [one for one in found if adapter is None or digest in one.adapters]
+            places = {one.seq for one in ended}
+            chosen = [entry for entry in entries if entry.seq in places]
         actors = None if person is None else audit_log.person(person, known)
+        chosen = audit_log.selected(chosen, kind=kind, since=moment, actors=actors)
+        left = {entry.seq for entry in chosen}
+        ended = [one for one in ended if one.seq in left]
         resolved = await audit_log.names(tenancy, tenant, known)
-        chosen = audit_log.selected(about, kind=kind, since=moment, actors=actors)
-        return [audit_log.shown(entry, resolved) for entry in chosen]
+        return [audit_log.shown(entry, resolved) for entry in chosen], used, ended
 
-    entries = read(context, look)
+    entries, used, ended = read(context, look)
     if json:
-        return print_json({"tenant": tenant, "entries": [entry.model_dump(mode="json") for entry in entries]})
-    return _print_entries(entries)
+        return print_json(
+            {
+                "tenant": tenant,
+                "entries": [entry.model_dump(mode="json") for entry in entries],
+                "examples": [example.model_dump(mode="json") for example in used],
+                "withdrawals": [found.model_dump(mode="json") for found in ended],
+            }
+        )
+    if withdrawn:
+        return _print_withdrawals(ended)
+    _print_entries(entries)
+    if adapter is not None:
+        typer.echo()
+        _print_examples(used)
+    return None
 
 
 def _print_entries(entries: list[Entry]) -> None:
@@ -179,4 +210,36 @@ def _print_entries(entries: list[Entry]) -> None:
             "what": facts,
         },
         empty="the log has no such entry",
+    )
+
+
+def _print_examples(used: list[UsedExample]) -> None:
+    print_rows(
+        used,
+        {
+            "example": lambda row: row.example_id,
+            "version": lambda row: row.version,
+            "role": lambda row: row.role,
+            "approved by": lambda row: row.reviewer_id,
+            "entry": lambda row: row.approval_entry,
+            "consent": lambda row: row.consent_id,
+            "consent's entry": lambda row: row.consent_entry,
+            "withdrawn in entry": lambda row: row.withdrawn_entry,
+        },
+        empty="the examples cannot be told any more: the tenant's key is destroyed",
+    )
+
+
+def _print_withdrawals(ended: list[Withdrawal]) -> None:
+    print_rows(
+        ended,
+        {
+            "entry": lambda row: row.seq,
+            "time": lambda row: row.time,
+            "kind": lambda row: row.kind,
+            "what": lambda row: row.name,
+            "adapters that contain it": lambda row: tuple(short(digest) for digest in row.adapters),
+            "one is active": lambda row: row.active,
+        },
+        empty="nothing was withdrawn",
     )

@@ -7,7 +7,10 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from producers.queries.adapters import adapters as published_adapters
+from producers.queries.lineage import Lineage, lineage
 from schemas.base.contract import Contract, read_tolerant
+from schemas.base.identifiers import OpaqueId, Sha256Hex
 from schemas.evidence.audit import DOUBTED, AuditEntry
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
@@ -15,6 +18,7 @@ from tenancy.audit.copy import AuditCopy
 from tenancy.audit.pseudonyms import Pseudonyms
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, Refused
+from tenancy.evidence.trust import Verifier
 from tenancy.platform.concurrency import gathered
 from tenancy.tenant_id import TenantId
 
@@ -33,6 +37,31 @@ class Entry(Contract):
     who: str
     facts: dict[str, str | int]
     tag: str
+
+
+class UsedExample(Contract):
+    """One example of an adapter, who approved it, and which entry of the log says so."""
+
+    example_id: OpaqueId
+    version: int
+    role: str
+    reviewer_id: OpaqueId
+    approval_entry: int | None
+    consent_id: OpaqueId | None
+    consent_entry: int | None
+    withdrawn_entry: int | None
+    commitment: Sha256Hex
+
+
+class Withdrawal(Contract):
+    """A withdrawn example or a revoked consent, and the adapters that were trained on what it covers."""
+
+    seq: int
+    time: datetime
+    kind: str
+    name: str
+    adapters: tuple[Sha256Hex, ...]
+    active: bool
 
 
 def entries_of(copy: AuditCopy) -> list[AuditEntry]:
@@ -63,8 +92,8 @@ def selected(
     ]
 
 
-def of_adapter(entries: Sequence[AuditEntry], start: str) -> list[AuditEntry]:
-    """Everything about the adapter whose digest begins with ``start``: its run, set, loads, end.
+def of_adapter(entries: Sequence[AuditEntry], start: str) -> tuple[str, list[AuditEntry]]:
+    """The whole digest that begins with ``start``, and everything about that adapter: its run, set, loads, end.
 
     What was said of it and is not certain is among this, and leads to nothing else.
     Raises :class:`Refused` when there is no such adapter in the log, or more than one.
@@ -83,7 +112,7 @@ def of_adapter(entries: Sequence[AuditEntry], start: str) -> list[AuditEntry]:
     about = {entry.seq for entry in entries if digest in [entry.facts.get(name) for name in ADAPTER_FACTS]}
     certain = [entry for entry in entries if entry.seq in about and entry.kind not in DOUBTED]
     runs = {entry.facts["run_id"] for entry in certain if "run_id" in entry.facts}
-    return [entry for entry in entries if entry.seq in about or entry.facts.get("run_id") in runs]
+    return digest, [entry for entry in entries if entry.seq in about or entry.facts.get("run_id") in runs]
 
 
 async def pseudonyms(tenancy: Tenancy, tenant: TenantId) -> Pseudonyms | None:
@@ -135,3 +164,78 @@ def shown(entry: AuditEntry, resolved: Mapping[str, str]) -> Entry:
         facts=facts,
         tag=entry.tag,
     )
+
+
+async def examples_of(
+    tenancy: Tenancy,
+    tenant: TenantId,
+    digest: str,
+    entries: Sequence[AuditEntry],
+    verifier: Verifier,
+    known: Pseudonyms | None,
+) -> list[UsedExample]:
+    """Which examples are in the adapter and who approved each. Empty once the key that opens its manifest is gone."""
+    if known is None:
+        return []
+    made: Lineage = await lineage(tenancy, tenant, digest, verifier)
+    withdrawn = {entry.facts.get("example"): entry.seq for entry in selected(entries, kind="example.withdrawn")}
+    occurrences = [(example.approval_event_id, example.consent_event_id) for example in made.examples]
+    wanted = list(dict.fromkeys(found for pair in occurrences for found in pair if found))
+    positions = dict(zip(wanted, await gathered(_position(tenancy, tenant, found) for found in wanted), strict=True))
+    return [
+        UsedExample(
+            example_id=example.example_id,
+            version=example.version,
+            role=example.role,
+            reviewer_id=example.reviewer_id,
+            approval_entry=positions.get(example.approval_event_id),
+            consent_id=example.consent_id,
+            consent_entry=positions.get(example.consent_event_id or ""),
+            withdrawn_entry=withdrawn.get(known.of("example", example.example_id)),
+            commitment=example.commitment,
+        )
+        for example in made.examples
+    ]
+
+
+async def _position(tenancy: Tenancy, tenant: TenantId, occurrence: str) -> int | None:
+    claim = await tenancy.audit.claim(tenant, occurrence)
+    return None if claim is None else claim.position
+
+
+async def withdrawals(
+    tenancy: Tenancy, tenant: TenantId, entries: Sequence[AuditEntry], verifier: Verifier, known: Pseudonyms | None
+) -> list[Withdrawal]:
+    """Every withdrawn example and revoked consent, with the adapters that contain what it covers, active or not.
+
+    Without the key the withdrawals stand under pseudonyms and the adapters' manifests cannot be opened any more.
+    """
+    ended = [*selected(entries, kind="example.withdrawn"), *selected(entries, kind="consent.revoked")]
+    contained: dict[str, list[str]] = {}
+    active = None
+    resolved = await names(tenancy, tenant, known)
+    if known is not None:
+        views = await published_adapters(tenancy, tenant)
+        active = next((view.digest for view in views if view.active), None)
+        for view in views:
+            if view.status == "publishing":
+                continue
+            for example in (await lineage(tenancy, tenant, view.digest, verifier)).examples:
+                contained.setdefault(known.of("example", example.example_id), []).append(view.digest)
+                if example.consent_id is not None:
+                    contained.setdefault(known.of("consent", example.consent_id), []).append(view.digest)
+    found = []
+    for entry in sorted(ended, key=lambda entry: entry.seq):
+        pseudonym = str(entry.facts.get("example") or entry.facts.get("consent"))
+        adapters = tuple(dict.fromkeys(contained.get(pseudonym, ())))
+        found.append(
+            Withdrawal(
+                seq=entry.seq,
+                time=entry.time,
+                kind=entry.kind,
+                name=resolved.get(pseudonym, pseudonym),
+                adapters=adapters,
+                active=active in adapters,
+            )
+        )
+    return found

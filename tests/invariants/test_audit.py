@@ -13,8 +13,6 @@ from producers.commands import legal_holds
 from producers.queries import audit_log
 from producers.queries.audit_copy import read_copy
 from producers.queries.document_lineage import document_lineage
-from producers.queries.lineage import lineage
-from producers.queries.withdrawals import withdrawals
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
@@ -101,11 +99,13 @@ async def test_every_decision_and_effect_is_an_entry(tmp_path: Path) -> None:
     assert steps == ["shredded", "evicted", "deleted", "verified"]
 
 
-async def test_an_adapter_leads_to_its_run_code_seed_and_loads_and_its_lineage_to_the_approvals(tmp_path: Path) -> None:
+async def test_an_adapter_leads_to_its_run_code_seed_loads_and_to_who_approved_each_example(tmp_path: Path) -> None:
     world = World(tmp_path)
     tenant, active = await lived(world)
     log = await entries(world, tenant)
-    told = {entry.kind: entry for entry in audit_log.of_adapter(log, active[:8])}
+    digest, about = audit_log.of_adapter(log, active[:8])
+    assert digest == active
+    told = {entry.kind: entry for entry in about}
     assert set(told) == {
         "training.requested",
         "training.started",
@@ -120,18 +120,32 @@ async def test_an_adapter_leads_to_its_run_code_seed_and_loads_and_its_lineage_t
     assert frozen["training_set_id"] == told["training.completed"].facts["training_set_id"]
     assert {"seed", "code_version", "base_model_digest", "hyperparameters_sha256"} <= frozen.keys()
     assert (told["adapter.loaded"].actor.role, told["adapter.loaded"].actor.id) == ("replica", "replica-0")
-    made = await lineage(world.outside, tenant, active, world.keys.trust)
-    approved = [entry.facts["commitment"] for entry in log if entry.kind == "example.approved"]
-    assert sorted(example.commitment for example in made.examples) == sorted(approved)
+    known = await audit_log.pseudonyms(world.outside, tenant)
+    used = await audit_log.examples_of(world.outside, tenant, digest, log, world.keys.trust, known)
+    assert [(example.example_id, example.reviewer_id) for example in used] == [(f"e{n}", "rev-1") for n in range(3)]
+    for example in used:
+        assert example.approval_entry is not None
+        approval = log[example.approval_entry - 1]
+        assert (approval.kind, approval.facts["commitment"]) == ("example.approved", example.commitment)
+        assert example.consent_entry is not None
+        assert log[example.consent_entry - 1].kind == "consent.granted"
+    assert [example.withdrawn_entry is not None for example in used] == [False, True, False]
 
 
 async def test_a_withdrawal_leads_to_the_adapters_that_contain_it(tmp_path: Path) -> None:
     world = World(tmp_path)
     tenant, active = await lived(world)
+    await world.publish(tenant, events.ExampleWithdrawn(example_id="e77", reason_code="patient-request"))
     await world.publish(tenant, events.ConsentRevoked(consent_id="consent-1", version=2))
     await world.settle()
-    found = (await withdrawals(world.outside, tenant)).views
-    assert {(one.of, one.affected) for one in found} == {("example e1", (active,)), ("consent consent-1", (active,))}
+    log = await entries(world, tenant)
+    known = await audit_log.pseudonyms(world.outside, tenant)
+    found = await audit_log.withdrawals(world.outside, tenant, log, world.keys.trust, known)
+    assert {(one.name, one.adapters, one.active) for one in found} == {
+        ("e1", (active,), True),
+        ("e77", (), False),
+        ("consent-1", (active,), True),
+    }
 
 
 async def test_everything_that_a_person_did_is_found_while_the_key_lives_and_operators_for_ever(tmp_path: Path) -> None:
@@ -170,7 +184,7 @@ async def test_names_are_resolved_while_the_key_lives(tmp_path: Path) -> None:
 
 async def test_after_the_purge_the_log_holds_and_nothing_leads_from_it_to_a_name(tmp_path: Path) -> None:
     world = World(tmp_path)
-    tenant, _ = await lived(world)
+    tenant, active = await lived(world)
     before = await entries(world, tenant)
     await world.publish(tenant, events.TenantChurned(requested_by=OPERATOR))
     await world.settle()
@@ -179,6 +193,10 @@ async def test_after_the_purge_the_log_holds_and_nothing_leads_from_it_to_a_name
     known = await audit_log.pseudonyms(world.outside, tenant)
     assert known is None
     assert await audit_log.names(world.outside, tenant, known) == {}
+    verifier = world.keys.trust
+    assert await audit_log.examples_of(world.outside, tenant, active, after, verifier, known) == []
+    withdrawn = await audit_log.withdrawals(world.outside, tenant, after, verifier, known)
+    assert [(one.adapters, one.active) for one in withdrawn] == [((), False)]
     # Which event an entry was is told by the claims, as long as a topic may deliver the event again.
     assert [key async for key in world.memory.keys(object_keys.audit_claims_prefix(tenant))]
     world.now += SURVIVAL - timedelta(minutes=10)

@@ -184,7 +184,7 @@ async def test_an_adapters_whole_story_leads_to_what_was_said_of_it_and_to_nothi
     none = events.AdapterReady(adapter_digest=DIGEST, run_id="r", base_model_digest="b" * 64, size_bytes=1)
     await entered(world, *(event(TENANT, data, world) for data in (run, forged, none)))
     log = await entries(world)
-    about = audit_log.of_adapter(log, digest)
+    _, about = audit_log.of_adapter(log, digest)
     assert [entry.facts["run_id"] for entry in about if entry.kind == CONTRADICTED] == ["another"]
     assert "another" not in [entry.facts["run_id"] for entry in about if entry.kind == "training.requested"]
     with pytest.raises(Refused, match="knows no adapter"):

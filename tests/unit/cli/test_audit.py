@@ -194,14 +194,18 @@ def test_show_names_who_did_what(sano: Sano) -> None:
     assert any("adapter.loaded" in row and "replica replica-0" in row for row in table)
 
 
-def test_show_of_an_adapter_has_its_run_its_set_and_its_loads(sano: Sano, lived: Lived) -> None:
+def test_show_of_an_adapter_has_its_examples_and_who_approved_them(sano: Sano, lived: Lived) -> None:
     found = shape(sano("show", "--tenant", TENANT, "--adapter", lived.adapter[:8], "--json"))
     assert {"training_set.frozen", "adapter.loaded", "adapter.activated"} <= {row["kind"] for row in found["entries"]}
+    assert [(row["example_id"], row["reviewer_id"]) for row in found["examples"]] == [
+        (f"e{number}", "rev-1") for number in range(3)
+    ]
+    assert any("e1" in row for row in rows(sano("show", "--tenant", TENANT, "--adapter", lived.adapter)))
     refused = sano("show", "--tenant", TENANT, "--adapter", "f" * 64)
     assert (refused.exit_code, refused.stdout) == (1, "")
 
 
-def test_show_takes_a_person_a_kind_and_a_time(sano: Sano) -> None:
+def test_show_takes_a_person_a_kind_a_time_and_withdrawals(sano: Sano, lived: Lived) -> None:
     def kinds(*arguments: str) -> set[str]:
         return {row["kind"] for row in shape(sano("show", "--tenant", TENANT, *arguments, "--json"))["entries"]}
 
@@ -211,6 +215,21 @@ def test_show_takes_a_person_a_kind_and_a_time(sano: Sano) -> None:
     assert kinds("--kind", "export.ready") == {"export.ready"}
     assert kinds("--since", "2099-01-01") == set()
     assert "adapter.loaded" in kinds("--since", "2026-01-01")
+    found = shape(sano("show", "--tenant", TENANT, "--withdrawn", "--json"))
+    assert [(row["name"], row["adapters"], row["active"]) for row in found["withdrawals"]] == [
+        ("e1", [lived.adapter], True)
+    ]
+    assert any("e1" in row and "yes" in row for row in rows(sano("show", "--tenant", TENANT, "--withdrawn")))
+
+
+def test_what_else_is_asked_for_chooses_among_the_withdrawals_too(sano: Sano, lived: Lived) -> None:
+    command = ("show", "--tenant", TENANT, "--withdrawn")
+    for chosen in (("--adapter", lived.adapter), ("--kind", "example"), ("--since", "2026-01-01")):
+        assert [row["name"] for row in shape(sano(*command, *chosen, "--json"))["withdrawals"]] == ["e1"]
+        assert any("e1" in row for row in rows(sano(*command, *chosen)))
+    for nothing in (("--person", "rev-1"), ("--kind", "purge"), ("--since", "2099-01-01")):
+        assert shape(sano(*command, *nothing, "--json"))["withdrawals"] == []
+        assert not any("e1" in row for row in rows(sano(*command, *nothing)))
 
 
 def test_after_the_purge_everything_is_shown_without_names(sano: Sano, lived: Lived, key_file: Path) -> None:
@@ -223,6 +242,8 @@ def test_after_the_purge_everything_is_shown_without_names(sano: Sano, lived: Li
     assert "purge.completed" in text
     assert "rev-1" not in text
     assert "operator op-7" in text
+    text = "\n".join(rows(sano("show", "--tenant", TENANT, "--adapter", lived.adapter)))
+    assert "the tenant's key is destroyed" in text
     assert sano("verify", "--tenant", TENANT, "--key", str(key_file)).exit_code == 0
 
 
