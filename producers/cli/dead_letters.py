@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producers.cli.options import JsonOption
-from producers.cli.output import print_json, print_rows, waiting
+from producers.cli.output import print_facts, print_json, print_rows, waiting
 from producers.cli.replay_connection import fences, reading, running
 from producers.cli.replay_options import (
     CanaryOption,
@@ -23,7 +23,7 @@ from producers.cli.replay_options import (
     VouchOption,
     selection,
 )
-from producers.cli.replay_output import print_report, print_unsent, say_what_letters_lack
+from producers.cli.replay_output import plan_facts, print_report, say_what_letters_lack
 
 if TYPE_CHECKING:
     from producers.replay.log import EventLog
@@ -128,8 +128,9 @@ def redrive(
     if not execute:
         if json:
             return print_json(made)
+        print_facts(plan_facts(made))
         say_what_letters_lack(made)
-        return print_unsent(made)
+        return typer.echo("\nnothing is sent; --execute sends")
     limits = Limits(
         rate=rate, canary=canary, max_effects=None, max_dead_letters=max_dead_letters, timeout_seconds=timeout
     )

@@ -86,6 +86,8 @@ def running(
         raise Refused(
             "same-installation", f"refused: {to} is the installation that the events are from; leave out --to"
         )
+    if to and plan.selection.dead_letters:
+        raise Refused("foreign-letters", "refused: dead letters are sent to where they came from; leave out --to")
 
     vouching = _vouching(target_settings) if vouch else None
 

@@ -11,6 +11,7 @@ from producers.cli.output import print_facts, print_json, print_rows
 if TYPE_CHECKING:
     from producers.replay.plan import ReplayPlan
     from producers.replay.reporting import ReplayReport
+    from producers.replay.running import Preview
 
 
 def plan_facts(plan: ReplayPlan) -> dict[str, object]:
@@ -36,10 +37,17 @@ def say_what_letters_lack(plan: ReplayPlan) -> None:
         )
 
 
-def print_unsent(plan: ReplayPlan) -> None:
-    """What a plan would send, and that it was not."""
-    print_facts(plan_facts(plan))
-    typer.echo("\nnothing is sent; --execute sends")
+def print_preview(preview: Preview, *, json: bool) -> None:
+    if json:
+        return print_json(preview)
+    print_facts(
+        {
+            "would be sent": preview.messages,
+            "sent before": preview.sent_before,
+            "left out, tenant purged": preview.excluded,
+        }
+    )
+    return typer.echo("\nnothing is sent; --execute sends")
 
 
 def print_report(done: ReplayReport, *, json: bool) -> None:

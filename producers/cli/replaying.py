@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producers.cli.errors import if_interrupted
-from producers.cli.options import JsonOption
+from producers.cli.options import JsonOption, code
 from producers.cli.output import counted, print_facts, print_json, waiting
 from producers.cli.platform import platform
 from producers.cli.replay_connection import fences, reading, running
@@ -27,15 +27,16 @@ from producers.cli.replay_options import (
     VouchOption,
     checked_hash,
     checked_moment,
+    each,
     selection,
 )
-from producers.cli.replay_output import plan_facts, print_report, print_unsent
+from producers.cli.replay_output import plan_facts, print_preview, print_report
 
 if TYPE_CHECKING:
     from producers.replay.log import EventLog
     from producers.replay.plan import ReplayPlan
     from producers.replay.reporting import ReplayReport
-    from producers.replay.running import Run
+    from producers.replay.running import Preview, Run
     from producers.settings import OperatorSettings
     from tenancy.bootstrap import Tenancy
 
@@ -57,6 +58,10 @@ def plan_(
         str | None, typer.Option("--from", callback=checked_moment, help="Appended then or later.")
     ] = None,
     until: Annotated[str | None, typer.Option("--until", callback=checked_moment, help="Appended before then.")] = None,
+    dead_letter_reason: Annotated[
+        list[str] | None,
+        typer.Option("--dead-letter-reason", callback=each(code), help="Dead letters of this reason; may be repeated."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write; named after the replay if absent.")
     ] = None,
@@ -67,7 +72,16 @@ def plan_(
     from producers.replay.plan import write_plan
     from producers.replay.planning import Planner
 
-    chosen = selection(topics=topic, tenants=tenant, event_ids=event_id, types=type_, since=since, until=until)
+    chosen = selection(
+        topics=topic,
+        tenants=tenant,
+        event_ids=event_id,
+        types=type_,
+        since=since,
+        until=until,
+        dead_letters=bool(dead_letter_reason),
+        reasons=dead_letter_reason,
+    )
     replay_id = f"replay-{random_id()}"
     path = out or Path(f"{replay_id}.plan.json")
 
@@ -107,30 +121,37 @@ def run_(
         typer.Option(
             "--max-effects",
             min=0,
-            help="Stop when more handlings than this have an effect. Absent: 0; with --to no limit.",
+            help="Stop when more handlings than this have an effect. Absent: 0; with --to or dead letters no limit.",
         ),
     ] = None,
     max_dead_letters: MaxDeadLettersOption = 0,
     timeout: HandlingTimeoutOption = 300.0,
     json: JsonOption = False,
 ) -> None:
-    """Send what was planned; without --execute only say what that is. Run again, it goes on where it stopped."""
-    from producers.replay.journal import journal, journal_path
+    """Send what was planned; a dry run without --execute. Run again, it goes on where it stopped."""
+    from producers.replay.journal import journal, journal_path, read_journal
     from producers.replay.plan import read_plan, require_hash
     from producers.replay.reporting import report as joined
     from producers.replay.running import Limits
 
     made = read_plan(plan)
     require_hash(made, sha256)
-    if not execute:
-        return print_json(made) if json else print_unsent(made)
+    has_effects = to is not None or made.selection.dead_letters
     limits = Limits(
         rate=rate,
         canary=canary,
-        max_effects=max_effects if max_effects is not None or to is not None else 0,
+        max_effects=max_effects if max_effects is not None or has_effects else 0,
         max_dead_letters=max_dead_letters,
         timeout_seconds=timeout,
     )
+    path = journal_path(plan)
+    if not execute:
+
+        async def look(run: Run) -> Preview:
+            return await run.preview()
+
+        preview = running(context, made, read_journal(path, made.sha256()), limits, to, look)
+        return print_preview(preview, json=json)
 
     async def act(run: Run) -> ReplayReport:
         settings = platform(context).settings()
@@ -138,7 +159,7 @@ def run_(
             await run.execute(settings.operator_id)
         return await joined(made, run.journal, run.target.log)
 
-    with journal(journal_path(plan), made.sha256()) as held:
+    with journal(path, made.sha256()) as held:
         done = running(context, made, held, limits, to, act, vouch=vouch)
     return print_report(done, json=json)
 

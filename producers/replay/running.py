@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from pydantic import Field
+
 from producers.progress import Progress, silent
 from producers.replay.audit import ReplayAudit
 from producers.replay.fences import Fences
@@ -20,6 +22,8 @@ from producers.replay.planning import still_there
 from producers.replay.redriven import origin_headers, redriven
 from producers.replay.selection import Candidate, Reading
 from producers.replay.vouching import Vouching
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId
 from schemas.bus.envelope import REPLAY_ID, REQUEUED_FOR, Event
 from schemas.bus.events import EVENT_TYPES
 from schemas.bus.outcome import Outcome
@@ -106,6 +110,15 @@ class Pace:
         self._next = max(now, self._next) + 1 / self.rate
 
 
+class Preview(Contract):
+    """What a run would send now, what was sent before, and what is left out since its tenant is purged."""
+
+    replay_id: OpaqueId
+    messages: int = Field(ge=0)
+    sent_before: int = Field(ge=0)
+    excluded: int = Field(ge=0)
+
+
 @dataclass
 class Run:
     """One run of a plan. ``source`` is where the plan was made; nothing is committed and no group is touched there."""
@@ -128,6 +141,20 @@ class Run:
         self._topics = {EVENT_TYPES[line.type].topic for line in self.journal.sent}
         self._outcomes = Outcomes(self.target.log, self.plan.replay_id, self.plan.made_at)
         self._handling = Handling(self.target.log, self.target.tenancy, self.limits.timeout_seconds)
+
+    async def preview(self) -> Preview:
+        """What :meth:`execute` would do now. Raises :class:`Refused` when the plan does not hold any more."""
+        ranges = await still_there(self.source, self.plan)
+        done = await already_redriven(self.source, self.plan, ranges)
+        messages = sent_before = excluded = 0
+        async for candidate in Reading(self.source, self.plan.selection).candidates(ranges):
+            if self.journal.has(candidate.place) or candidate.place in done:
+                sent_before += 1
+            elif await self.fences.refusing(candidate.event) is not None:
+                excluded += 1
+            else:
+                messages += 1
+        return Preview(replay_id=self.plan.replay_id, messages=messages, sent_before=sent_before, excluded=excluded)
 
     async def execute(self, by: str) -> Journal:
         """Send what the plan says and what the journal has not; return once all of it was handled.

@@ -309,6 +309,8 @@ async def test_a_replay_into_an_empty_installation_rebuilds_the_same_state(
         await _copied(tenancy, rebuilt, lived)
         to = _described(empty)
         made = await sano(platform, "replay", "plan", "--tenant", lived)
+        preview = await sano(platform, "replay", "run", made["file"], made["sha256"], "--to", to)
+        assert preview["messages"] == made["plan"]["messages"]
         done = await sano(
             platform, "replay", "run", made["file"], made["sha256"], "--to", to, "--execute", "--timeout", "180"
         )

@@ -59,6 +59,8 @@ async def test_a_tenant_that_is_purged_between_plan_and_run_is_left_out() -> Non
     made = await history()
     plan = await made.plan()
     await made.fence("t2", "purging")
+    preview = await made.run(plan).preview()
+    assert (preview.messages, preview.excluded) == (6, 6)
     run = made.run(plan)
     await run.execute("op")
     assert {m.key for m in made.log.sent} == {b"t1"}
@@ -176,6 +178,7 @@ async def test_a_run_that_died_anywhere_goes_on_and_sends_each_message_once(tmp_
             await run.execute("op")
     made.log.dies_after = None
     with journal(path, plan.sha256()) as held:
+        assert (await made.run(plan, held).preview()).messages == 12 - dies_after
         await made.run(plan, held).execute("op")
     assert len(made.log.sent) == 12
     assert len({dict(m.headers)["ce_id"] for m in made.log.sent}) == 12

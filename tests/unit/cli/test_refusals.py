@@ -53,6 +53,7 @@ def test_a_wrong_selection_is_told_by_its_option_and_in_words(
     [
         (["replay", "plan", "--type", "nonsense"], "'--type': a type is like example.approved"),
         (["replay", "plan", "--type", "a.b"], "sano.a.b is no event type"),
+        (["replay", "plan", "--dead-letter-reason", "A B"], "a code is lower-case letters"),
         (["dlq", "list", "--reason", "A B"], "'--reason': a code is lower-case letters"),
         (["dlq", "redrive", "--consumer", "a b"], "'--consumer': an id is up to 128 letters"),
     ],

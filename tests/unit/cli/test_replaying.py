@@ -67,6 +67,7 @@ def test_a_replay_is_planned_looked_at_run_and_reported(replaying: Sano, log: Me
     assert done["unanswered"] == {"sano.consent.granted": 1}
     assert sum(len(held) for held in log.topics[CURATION]) == 2
     assert "1 of 1" in replaying("replay", "report", "p.json").stdout
+    assert shape(replaying("replay", "run", "p.json", sha256, "--json"))["sent_before"] == 1
 
 
 def test_an_interrupted_run_says_that_it_can_go_on(
@@ -112,15 +113,13 @@ def test_a_run_of_no_plan_of_another_and_of_a_changed_one_is_refused(replaying: 
 def test_another_installation_must_be_another_and_be_described(replaying: Sano, tmp_path: Path) -> None:
     sha256 = shape(replaying("replay", "plan", "--out", "p.json", "--json"))["sha256"]
     to = tmp_path / "to.json"
-    assert "to.json cannot be read" in error_line(
-        replaying("replay", "run", "p.json", sha256, "--to", str(to), "--execute"), 1
-    )
+    assert "to.json cannot be read" in error_line(replaying("replay", "run", "p.json", sha256, "--to", str(to)), 1)
     to.write_text('{"s3_bucket": "secret-value"}')
-    line = error_line(replaying("replay", "run", "p.json", sha256, "--to", str(to), "--execute"), 1)
+    line = error_line(replaying("replay", "run", "p.json", sha256, "--to", str(to)), 1)
     assert "describes no installation" in line
     assert "secret-value" not in line
     to.write_text(json.dumps({"kafka_bootstrap_servers": UNUSED_PORT, "s3_bucket": "bucket"}))
-    line = error_line(replaying("replay", "run", "p.json", sha256, "--to", str(to), "--execute"), 1)
+    line = error_line(replaying("replay", "run", "p.json", sha256, "--to", str(to)), 1)
     assert "is the installation that the events are from" in line
 
 
