@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from producers.queries.printable import printable
 from producers.review_page.identity_provider import IdentityProvider
 from producers.review_page.links import Links
 from producers.review_page.people import Limits, NotSignedIn, Person, Role, ends_of, is_genuine, name_of, signed_in
-from producers.review_page.rates import Rates
+from producers.review_page.rates import AtOnce, Rates
 from producers.sources.source_key import SourceKey
 from schemas.base.redaction import IdentifierType
 from tenancy.audit.due_signatures import SigningPolicy
@@ -71,6 +71,7 @@ class Page:
     links: Links | None = None
     provider: IdentityProvider | None = None
     held: list[Tenancy] = field(default_factory=list)
+    at_once: AtOnce = field(default_factory=AtOnce)
     long_work: OneOfEach = field(default_factory=OneOfEach)
     """A look at a whole log or at all reviews, and the gate's at an edited text: they take seconds, up to a minute, of
     few threads that all tenants share. Of a tenant one at a time.
@@ -105,8 +106,10 @@ async def anybody(request: Request) -> Page:
     return page
 
 
-async def somebody(request: Request) -> Person:
-    """Whoever is signed in. Raises :class:`NotSignedIn` and :class:`~producers.review_page.rates.TooOften`."""
+async def somebody(request: Request) -> AsyncIterator[Person]:
+    """Whoever is signed in, until the answer is sent. Raises :class:`NotSignedIn` and
+    :class:`~producers.review_page.rates.TooOften`.
+    """
     page = page_of(request)
     try:
         person = signed_in(request.session, page.clock(), page.limits)
@@ -115,7 +118,8 @@ async def somebody(request: Request) -> Person:
     except NotSignedIn:
         page.strangers.spend(_address(request))
         raise
-    return person
+    with page.at_once.one_more(person.tenant):
+        yield person
 
 
 async def require_not_signed_out(request: Request) -> None:
@@ -134,8 +138,8 @@ def _only(role: Role) -> Callable[[Person], Person]:
     return check
 
 
-async def _form(request: Request) -> FormData:
-    """The form, if this page made it for this session. Raises :class:`ForgedForm`."""
+async def _form(request: Request, _: Annotated[Person, Depends(somebody)]) -> FormData:
+    """The form, if this page made it for this session: nobody else's is waited for. Raises :class:`ForgedForm`."""
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         raise ForgedForm
     form = await read_form(request, 160)

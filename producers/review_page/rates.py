@@ -1,16 +1,21 @@
-"""Bounds how often one person, or one address that nobody has signed in from, may ask."""
+"""Bounds how often a person, or an address that nobody has signed in from, may ask, and a tenant's requests at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tenancy.tenant_id import TenantId
+
+OF_A_TENANT = 32
+"""Requests at once, of the page's 256 connections: each may wait for a form, or for its turn at long work."""
 REMEMBERED = 4096
 """So many are told apart; of more, those that asked longest ago are forgotten."""
 
 
 class TooOften(Exception):
-    """Asked more often than allowed."""
+    """Asked more often than allowed, or for more at once."""
 
 
 @dataclass
@@ -31,3 +36,25 @@ class Rates:
             del self._left[next(iter(self._left))]
         if left < 1:
             raise TooOften
+
+
+@dataclass
+class AtOnce:
+    """Counts the requests of each tenant's people that are being answered, whether they wait for that or have left."""
+
+    most: int = OF_A_TENANT
+    _held: dict[TenantId, int] = field(default_factory=dict)
+
+    @contextmanager
+    def one_more(self, tenant: TenantId) -> Iterator[None]:
+        """Around one request. Raises :class:`TooOften`."""
+        held = self._held.get(tenant, 0)
+        if held >= self.most:
+            raise TooOften
+        self._held[tenant] = held + 1
+        try:
+            yield
+        finally:
+            self._held[tenant] -= 1
+            if not self._held[tenant]:
+                del self._held[tenant]

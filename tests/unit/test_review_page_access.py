@@ -11,11 +11,12 @@ import pytest
 
 from producers.review_page.guards import BODY_BYTES
 from producers.review_page.links import one_time_link
+from producers.review_page.rates import OF_A_TENANT
 from producers.review_page.web import COOKIE
 from schemas.stores.registry import store_of_key
 from tenancy.errors import BusUnavailable, Refused, StoreUnavailable
 from tenancy.tokens import TokenIssuer
-from tests.unit.review_page_parts import T1, URL, Browser, Desk, desk_of
+from tests.unit.review_page_parts import T1, URL, Browser, Desk, desk_of, have_asked
 
 
 @pytest.fixture
@@ -115,8 +116,36 @@ async def test_what_is_kept_of_links_and_sessions_names_nobody_and_goes_once_the
     assert len(versions) == 1
 
 
-async def test_a_form_without_a_session_is_none_of_this_page(desk: Desk) -> None:
-    assert (await Browser(desk.app).post("/sign-out", data={"token": ""})).status_code == 403
+async def test_a_form_without_a_session_is_not_waited_for_and_counts_as_a_strangers_request(desk: Desk) -> None:
+    """Else whoever sends none to its end, again and again, would have every connection of the page."""
+
+    async def never_ending() -> AsyncIterator[bytes]:
+        yield b"token="
+        await asyncio.Event().wait()
+
+    stranger = Browser(desk.app)
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": "100"}
+    statuses = []
+    async with asyncio.timeout(20):
+        for _ in range(31):
+            answer = await stranger.post("/sign-out", content=never_ending(), headers=headers)
+            statuses.append(answer.status_code)
+    assert statuses == [*[303] * 30, 429]
+
+
+async def test_one_tenants_people_have_no_more_of_the_page_at_once_than_leaves_others_theirs(desk: Desk) -> None:
+    """Each of these waits for its turn at long work, however short the rate: a person's requests of a minute would have
+    all connections."""
+    ours = await desk.signed_in(role="compliance")
+    theirs = await desk.signed_in("t2", role="compliance", person="rev-2")
+    async with desk.page.long_work.of(T1):
+        waiting = [asyncio.create_task(ours.get("/compliance/audit")) for _ in range(OF_A_TENANT)]
+        await have_asked(desk, 1 + OF_A_TENANT)
+        assert {(await ours.get(path)).status_code for path in ("/compliance", "/compliance/audit")} == {429}
+        assert (await theirs.get("/compliance/audit")).status_code == 200
+    assert {(await each).status_code for each in waiting} == {200}
+    assert (await ours.get("/compliance")).status_code == 200
+    assert desk.page.at_once._held == {}
 
 
 async def test_a_page_that_takes_no_links_signs_nobody_in_by_one(desk: Desk) -> None:
