@@ -34,17 +34,32 @@ class ImpactFinder:
         """Every adapter with the example in its set, trained on or held out, wherever the adapter is kept.
 
         Once noted in the record they are not searched for again: none that contains it can be published any more. A set
-        that does not open, or is not there, counts as one with the example. Raises :class:`SealBroken` for an archived
-        adapter whose record does not open.
+        that does not open, or is not there, counts as one with the example. An archived adapter whose record does not
+        open answers nobody, and holds up no other's retirement; raises :class:`SealBroken` for it where no other has
+        the example.
         """
         archive, is_noted = Archive(self.store), withdrawal.is_decided or bool(withdrawal.affected)
-        noted = withdrawal.affected if is_noted else {*state.adapters, *[digest async for digest in archive.digests()]}
-        digests = sorted(noted)
-        found = await gathered(archive.known_adapter(state, digest) for digest in digests)
-        known = {digest: adapter for digest, adapter in zip(digests, found, strict=True) if adapter is not None}
-        if is_noted:
-            return known
-        return {digest: adapter for digest, adapter in known.items() if await self._contains(adapter, withdrawal)}
+        digests = (
+            withdrawal.affected if is_noted else {*state.adapters, *[digest async for digest in archive.digests()]}
+        )
+        broken: list[SealBroken] = []
+
+        async def read(digest: str) -> tuple[str, AdapterState | None]:
+            try:
+                return digest, await archive.known_adapter(state, digest)
+            except SealBroken as error:
+                details = {"adapter_digest": digest, "error": error_location(error)}
+                logger.error("adapter's record not read", extra=details)
+                broken.append(error)
+                return digest, None
+
+        found = await gathered(read(digest) for digest in sorted(digests))
+        affected = {digest: adapter for digest, adapter in found if adapter is not None}
+        if not is_noted:
+            affected = {digest: one for digest, one in affected.items() if await self._contains(one, withdrawal)}
+        if broken and (is_noted or not affected):
+            raise broken[0]
+        return affected
 
     async def _contains(self, adapter: AdapterState, withdrawal: WithdrawalRecord) -> bool:
         try:

@@ -91,14 +91,27 @@ async def withdrawn_meanwhile(world: World, tenant: TenantId, example_id: str) -
     return made.id
 
 
-@pytest.mark.parametrize("is_mended", [True, False])
-async def test_an_archived_adapter_whose_record_does_not_open_is_mended_or_given_up_before_the_receipt(
-    is_mended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_an_archived_adapter_whose_record_does_not_open_holds_up_no_others_retirement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(tmp_path)
     tenant, first, active = await with_an_archived_one(world, monkeypatch)
-    mend = damaged(world, tenant, object_keys.adapter_record(first))
+    damaged(world, tenant, object_keys.adapter_record(first))
     withdrawal = await withdrawn(world, tenant)
+    assert (await world.state(tenant)).active_adapter is None
+    affected = {one.adapter_digest for one in (await receipt(world, tenant, withdrawal)).affected}
+    assert active in affected and first not in affected
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+async def test_no_receipt_says_that_nothing_was_affected_while_an_adapters_record_does_not_open(
+    is_mended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+    tenant, first, _ = await with_an_archived_one(world, monkeypatch)
+    mend = damaged(world, tenant, object_keys.adapter_record(first))
+    await world.publish(tenant, await world.approval(tenant, "e99"))
+    withdrawal = await withdrawn(world, tenant, "e99")
     with pytest.raises(ObjectNotFound):
         await receipt(world, tenant, withdrawal)
     if is_mended:
@@ -106,8 +119,7 @@ async def test_an_archived_adapter_whose_record_does_not_open_is_mended_or_given
     else:
         await (await world.outside.store(tenant)).erase(object_keys.adapter_record(first))
     await world.settle()
-    affected = {one.adapter_digest for one in (await receipt(world, tenant, withdrawal)).affected}
-    assert affected >= {active} and (first in affected) == is_mended
+    assert (await receipt(world, tenant, withdrawal)).outcome == "not-affected"
 
 
 async def test_a_withdrawal_whose_record_does_not_open_holds_up_no_other(
