@@ -20,8 +20,7 @@ class PurgePolicy:
     ``deadline_seconds``: how long the purge itself writes under the tenant's prefix at a stretch, as a handler may.
     ``late_write_seconds``: how long one read or write can go on after its lease; added to leases that are longer.
     ``replica_answer_seconds``: how long a live replica may take to acknowledge before it is cut off its lease.
-    ``target``: what operations aim at, far below every SLA. ``stalled_seconds``: a purge that has not moved for this
-    long is driven by the watchdog as well.
+    ``target``: what operations aim at, far below every SLA.
     ``subcontractors``: who else holds tenants' data, as the operator declares it. ``confirmation_wait``: how long after
     the fence a certificate waits for those that have not confirmed; it never costs the last day of an SLA.
     ``backups_kept``: how long the operator's copies of the bucket keep what was deleted, where it declares that.
@@ -33,7 +32,6 @@ class PurgePolicy:
     late_write_seconds: float = CLOCK_SKEW_SECONDS
     replica_answer_seconds: float = 300.0
     target: timedelta = timedelta(hours=72)
-    stalled_seconds: float = 900.0
     subcontractors: tuple[str, ...] = ()
     confirmation_wait: timedelta = timedelta()
     backups_kept: timedelta | None = None

@@ -55,7 +55,6 @@ class PurgeSettings(ConsumerSettings, DatabaseSettings):
             late_write_seconds=self.late_write_seconds,
             replica_answer_seconds=self.replica_answer_seconds,
             target=timedelta(hours=self.purge_target_hours),
-            stalled_seconds=50 * self.reconcile_seconds,
             subcontractors=tuple(dict.fromkeys(self.subcontractors.split(","))) if self.subcontractors else (),
             confirmation_wait=timedelta(days=self.confirmation_wait_days),
             backups_kept=None if self.backup_days is None else timedelta(days=self.backup_days),

@@ -1,4 +1,4 @@
-"""Watches the deletion SLAs: warns when one is at risk or over, and reconciles purges that stand still.
+"""Watches the deletion SLAs: warns when one is at risk or over.
 
 It keeps nothing: what it has said stands in each purge's record, and a warning has the same id however often it is
 published. The numbers that it shows name no tenant and no purge.
@@ -71,7 +71,7 @@ class Watchdog:
     overview: Overview = field(default_factory=Overview)
 
     async def reconcile(self) -> None:
-        """Warn of what is due and count; then drive what is stalled, which may take as long as a whole sweep."""
+        """Warn of what is due, and count."""
         driver = self.driver
         marked = await driver.work.marked()
         found = await gathered(open_purges(driver.records, one.tenant) for one in marked)
@@ -89,9 +89,6 @@ class Watchdog:
         not_opened = sum(one.is_not_opened for one in found)
         overview = self._counted(seen)
         self.overview = replace(overview, unreadable=unreadable, not_fenced=overview.not_fenced + not_opened)
-        for record in own:
-            if self._now() >= record.moved_at + timedelta(seconds=driver.policy.stalled_seconds):
-                await driver.try_to_advance(record.tenant, record.purge_id)
 
     async def _warn(self, record: PurgeRecord) -> None:
         """Publish, then note: a crash in between publishes the same event again."""

@@ -191,20 +191,6 @@ async def test_a_watchdog_that_was_away_for_the_whole_sla_says_everything_once(t
     assert warnings(world, tenant) == ["at_risk|50", "at_risk|80", "overdue|"]
 
 
-async def test_the_watchdog_alone_drives_a_purge_that_nobody_drives(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    tenant = await world.onboard("t1", POLICY)
-    purge = next(service for service in world.services if service.name == "purge")
-    requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
-    await world.handle(purge, await world.publish(tenant, requested))
-    await world.watchdog.reconcile()
-    assert (await record_of(world, tenant)).step == "fenced", "it has only just moved"
-    for _ in range(3):
-        world.now += timedelta(seconds=world.driver.policy.stalled_seconds)
-        await world.watchdog.reconcile()
-    assert (await record_of(world, tenant)).step == "certified"
-
-
 async def test_a_command_that_was_written_down_and_not_carried_out_is_taken_up(tmp_path: Path) -> None:
     """The consumer died after it announced the purge and wrote it down, and its event never came again."""
     world = World(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from schemas.bus import events
 from tenancy.state.open_work import announce
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, learned
-from tests.world.purging import Metrics, live, record_of, warnings
+from tests.world.purging import Metrics, live, warnings
 from tests.world.world import POLICY, World
 
 NEWER = b'{"step": "a-step-of-a-newer-release", "note": "canary"}'
@@ -57,26 +56,3 @@ async def test_unreadable_records_are_counted_and_the_others_are_warned_of(tmp_p
     shown = {line.rsplit(" ", 1)[0]: line.rsplit(" ", 1)[1] for line in metrics.shown().splitlines()}
     [flagged] = [value for name, value in shown.items() if "sano_purge_flagged{" in name and "unreadable" in name]
     assert float(flagged) == 2
-
-
-async def test_everything_is_warned_of_and_counted_before_anything_stalled_is_driven(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A drive may be a sweep of hours: the last purge of the list must not wait for the first one's."""
-    world = World(tmp_path)
-    tenants = [await world.onboard(f"t{number}", POLICY) for number in range(3)]
-    for tenant in tenants:
-        await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
-        await world.publish(tenant, events.TenantChurned(requested_by="op"))
-    await world.settle()
-    world.now += timedelta(days=16)
-    driven: list[str] = []
-
-    async def drive(self: object, tenant: str, purge_id: str) -> None:
-        assert [warnings(world, tenant) for tenant in tenants] == [["at_risk|50"]] * 3
-        assert world.watchdog.overview.steps == {"fenced": 3}
-        driven.append(purge_id)
-
-    monkeypatch.setattr(type(world.driver), "try_to_advance", drive)
-    await world.watchdog.reconcile()
-    assert sorted(driven) == sorted([(await record_of(world, tenant)).purge_id for tenant in tenants])
