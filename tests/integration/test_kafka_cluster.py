@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -82,43 +81,8 @@ async def test_a_topic_is_not_created_by_writing_to_it(kafka_cluster: KafkaClust
         await producer.stop()
 
 
-async def test_a_broker_that_comes_back_has_kept_its_data_and_address(kafka_jars: Path, tmp_path: Path) -> None:
-    """It is stopped politely, then killed."""
-    with KafkaCluster(kafka_jars, tmp_path) as own_broker:
-        servers = own_broker.bootstrap_servers
-        topic = await create_topic(servers)
-        await produce(servers, topic, [b"first"])
-        await asyncio.to_thread(own_broker.restart_broker, 0)
-        await produce(servers, topic, [b"second"])
-        assert await read_all(servers, topic, 2) == [b"first", b"second"]
-        await asyncio.to_thread(own_broker.kill_broker, 0)
-        await asyncio.to_thread(own_broker.start_broker, 0)
-        await produce(servers, topic, [b"third"])
-        assert await read_all(servers, topic, 3) == [b"first", b"second", b"third"]
-
-
 async def test_what_a_topic_holds_is_in_the_segment_files_below_log_dirs(kafka_cluster: KafkaCluster) -> None:
     topic = await create_topic(kafka_cluster.bootstrap_servers)
     await produce(kafka_cluster.bootstrap_servers, topic, [b"a-needle-in-a-segment"])
     segments = list((kafka_cluster.log_dirs[0] / f"{topic}-0").glob("*.log"))
     assert any(b"a-needle-in-a-segment" in segment.read_bytes() for segment in segments)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)  # aiokafka's stop() waits without a bound for what it could not send
-async def test_three_brokers_lose_no_acknowledged_message_when_one_is_killed(kafka_jars: Path, tmp_path: Path) -> None:
-    cluster = KafkaCluster(kafka_jars, tmp_path, brokers=3)
-    await asyncio.to_thread(cluster.start)
-    try:
-        servers = cluster.bootstrap_servers
-        topic = await create_topic(servers, replicas=3)
-        before = [f"before-{i}".encode() for i in range(20)]
-        after = [f"after-{i}".encode() for i in range(20)]
-        await produce(servers, topic, before)
-        await asyncio.to_thread(cluster.kill_broker, 0)
-        await produce(servers, topic, after)
-        assert await read_all(servers, topic, 40) == before + after
-        await asyncio.to_thread(cluster.start_broker, 0)
-        assert await read_all(servers, topic, 40) == before + after
-    finally:
-        await asyncio.to_thread(cluster.stop)

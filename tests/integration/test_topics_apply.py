@@ -1,4 +1,7 @@
-"""``sano topics apply`` on Apache Kafka and on the embedded bus: created, aligned, left alone where it must be."""
+"""``sano topics apply`` on Apache Kafka and on the embedded bus: created, aligned, left alone where it must be.
+
+Three brokers take long to start, so what their deaths cost is tried here too.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +31,22 @@ from schemas.bus.topics import TOPICS
 from tenancy.bus import KafkaPublisher
 from tenancy.errors import BusUnavailable
 from tenancy.platform.clock import utc_now
+from tests.integration.test_kafka_cluster import create_topic, produce, read_all
 
 BOUND_SECONDS = 60.0
 BROKERS = 3
 
 
 @pytest.fixture(scope="module")
-def three_brokers(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A cluster of its own: the contract's topics are deleted and made wrong here."""
-    with KafkaCluster(kafka_jars, tmp_path_factory.mktemp("kafka"), BROKERS) as cluster:
-        yield cluster.bootstrap_servers
+def cluster(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    """One of its own: the contract's topics are deleted and made wrong here, and brokers die."""
+    with KafkaCluster(kafka_jars, tmp_path_factory.mktemp("kafka"), BROKERS) as started:
+        yield started
+
+
+@pytest.fixture
+def three_brokers(cluster: KafkaCluster) -> str:
+    return cluster.bootstrap_servers
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +225,39 @@ async def test_brokers_without_an_authorizer_are_said_to_have_none_and_are_given
 async def test_a_bus_that_does_not_answer_is_said_to_be_out_of_reach() -> None:
     with pytest.raises(BusUnavailable, match="the bus did not answer: KafkaConnectionError"):
         await apply_topics({"bootstrap_servers": "127.0.0.1:1"})
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # aiokafka's stop() waits without a bound for what it could not send
+async def test_three_brokers_lose_no_acknowledged_message_when_one_is_killed(cluster: KafkaCluster) -> None:
+    servers = cluster.bootstrap_servers
+    topic = await create_topic(servers, replicas=BROKERS)
+    before = [f"before-{i}".encode() for i in range(20)]
+    after = [f"after-{i}".encode() for i in range(20)]
+    await produce(servers, topic, before)
+    await asyncio.to_thread(cluster.kill_broker, 0)
+    await produce(servers, topic, after)
+    assert await read_all(servers, topic, 40) == before + after
+    await asyncio.to_thread(cluster.start_broker, 0)
+    assert await read_all(servers, topic, 40) == before + after
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_broker_that_comes_back_has_kept_its_data_and_address(cluster: KafkaCluster) -> None:
+    """Of a topic that only it has a copy of. It is stopped politely, then killed."""
+    servers = cluster.bootstrap_servers
+    topic = await create_topic(servers)
+    async with administration(servers) as admin:
+        [place] = await partitions(admin, topic)
+    index = place["leader"] - 1  # brokers are numbered from 1
+    await produce(servers, topic, [b"first"])
+    await asyncio.to_thread(cluster.restart_broker, index)
+    await produce(servers, topic, [b"second"])
+    assert await read_all(servers, topic, 2) == [b"first", b"second"]
+    await asyncio.to_thread(cluster.kill_broker, index)
+    await asyncio.to_thread(cluster.start_broker, index)
+    await produce(servers, topic, [b"third"])
+    assert await read_all(servers, topic, 3) == [b"first", b"second", b"third"]
