@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from schemas.base.addresses import HttpUrl
 from schemas.base.identifiers import OpaqueId
 from schemas.base.json_text import parse_json
-from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
+from schemas.evidence.audit import CHECKPOINT_SECONDS
 from tenancy.embedding.settings import EmbedderSettings
 from tenancy.errors import Refused
 from tenancy.knowledge.database.settings import DatabaseSettings
@@ -115,7 +115,6 @@ class VerificationSettings(_StackSettings):
 
     trust_file: Path | None = Field(default=None, description="which key verifies what, signed by the root key")
     trust_root_file: Path | None = Field(default=None, description="public half of the root key, PEM")
-    audit_checkpoint_entries: int = Field(default=CHECKPOINT_ENTRIES, ge=1, description="as the ledger's")
     audit_checkpoint_seconds: float = Field(
         default=CHECKPOINT_SECONDS, gt=0.0, le=DAY_SECONDS, description="as the ledger's"
     )

@@ -45,7 +45,6 @@ def verify(
     """
     from producers.settings import VerificationSettings
     from tenancy.audit.copy import load_copy
-    from tenancy.audit.due_signatures import SigningPolicy
     from tenancy.audit.verification import verify_copy
     from tenancy.audit.witness import read_held
     from tenancy.errors import Refused
@@ -54,12 +53,11 @@ def verify(
     if expect_checkpoint is not None and tenant is None and copy is None:
         raise typer.BadParameter("a checkpoint is of one tenant; give --tenant too", param_hint="--expect-checkpoint")
     verifiers, settings = trusted(key, trust_file, root), loaded(VerificationSettings)
-    policy = SigningPolicy(settings.audit_checkpoint_entries, settings.audit_checkpoint_seconds)
     held = read_held(expect_checkpoint) if expect_checkpoint else []
     copies = [load_copy(copy)] if copy else read(context, lambda tenancy, _: _copies(tenancy, tenant))
     if copy is not None and tenant not in (None, copies[0].tenant):
         raise Refused("other-tenant", f"refused: {copy} is a copy of another tenant's log")
-    verdicts = [verify_copy(held_copy, verifiers, held, policy) for held_copy in copies]
+    verdicts = [verify_copy(held_copy, verifiers, held, settings.audit_checkpoint_seconds) for held_copy in copies]
     if json:
         print_json(verdicts)
     else:

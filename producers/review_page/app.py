@@ -15,7 +15,6 @@ from producers.review_page.settings import ReviewPageSettings
 from producers.review_page.web import build
 from producers.settings import VerificationSettings
 from producers.sources.source_key import SourceKey
-from tenancy.audit.due_signatures import SigningPolicy
 from tenancy.bootstrap import open_tenancy, trust
 from tenancy.platform.clock import utc_now
 from tenancy.platform.settings import loaded, loaded_or_exit, refusal_exits
@@ -44,7 +43,7 @@ def page_of(settings: ReviewPageSettings, key: SourceKey) -> Page:
         clock=utc_now,
         deadline_seconds=settings.handler_deadline_seconds,
         verifier=trusted,
-        signing=SigningPolicy(of_ledger.audit_checkpoint_entries, of_ledger.audit_checkpoint_seconds),
+        sign_seconds=of_ledger.audit_checkpoint_seconds,
         key=key,
         gate=AtFirstUse(standard_gate),
         links=Links(TokenVerifier(trusted, audience=AUDIENCE)) if settings.review_links == "allowed" else None,

@@ -149,7 +149,7 @@ async def audit(
     async with page.long_work.of(person.tenant):
         copy = await read_copy(page.tenancy, person.tenant)
         # A long log takes seconds, in which other people's pages go on.
-        verdict = await asyncio.to_thread(verify_copy, copy, page.verifier, (), page.signing)
+        verdict = await asyncio.to_thread(verify_copy, copy, page.verifier, (), page.sign_seconds)
         entries = await asyncio.to_thread(audit_log.entries_of, copy)
         kinds = sorted({entry.kind for entry in entries})
         chosen = audit_log.selected(entries, kind=kind)

@@ -23,7 +23,6 @@ from producers.review_page.people import Limits, NotSignedIn, Person, Role, ends
 from producers.review_page.rates import AtOnce, Rates
 from producers.sources.source_key import SourceKey
 from schemas.base.redaction import IdentifierType
-from tenancy.audit.due_signatures import SigningPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Transient
 from tenancy.evidence.trust import Verifier
@@ -65,7 +64,7 @@ class Page:
     clock: Clock
     deadline_seconds: float
     verifier: Verifier
-    signing: SigningPolicy
+    sign_seconds: float
     key: SourceKey = field(repr=False)
     gate: GateSource
     links: Links | None = None

@@ -17,6 +17,7 @@ from schemas.base.identifiers import TenantName
 from schemas.base.json_text import parse_json
 from schemas.evidence.audit import (
     CHECKPOINT_PREDICATE,
+    CHECKPOINT_SECONDS,
     DOUBTED,
     AuditCheckpoint,
     AuditEntry,
@@ -27,7 +28,7 @@ from schemas.evidence.audit import (
 )
 from tenancy.audit.checkpoints import is_dated_back
 from tenancy.audit.copy import AuditCopy, StoredBody
-from tenancy.audit.due_signatures import SigningPolicy, overdue
+from tenancy.audit.due_signatures import overdue
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.envelopes import unverified
 from tenancy.evidence.trust import Verifier
@@ -99,11 +100,12 @@ def verify_copy(
     copy: AuditCopy,
     trusted: Verifier,
     held: Iterable[dict[str, Any]] = (),
-    policy: SigningPolicy = SigningPolicy(),  # noqa: B008 - frozen
+    sign_seconds: float = CHECKPOINT_SECONDS,
 ) -> AuditVerdict:
     """Check a log, and that the checkpoints that somebody else ``held`` are in it.
 
     ``trusted`` are the keys that the installation has had: each checkpoint must hold under one of them.
+    ``sign_seconds``: the ledger's ``SANO_AUDIT_CHECKPOINT_SECONDS``.
     """
     check = _Check(copy.tenant, trusted)
     _check_entries(check, copy.entries)
@@ -117,7 +119,7 @@ def verify_copy(
     number = max(check.checkpoints, default=0)
     last = check.checkpoints.get(number)
     is_broken = bool(check.problems)
-    _check_signed(check, last[0].seq if last else 0, copy.read_at, policy)
+    _check_signed(check, last[0].seq if last else 0, copy.read_at, sign_seconds)
     return AuditVerdict(
         tenant=copy.tenant,
         verdict=_verdict(is_broken, check),
@@ -267,9 +269,9 @@ def _check_head(check: _Check, body: bytes | None) -> None:
         check.wrong(f"checkpoint {head.checkpoint.number} existed once, and is missing or does not hold")
 
 
-def _check_signed(check: _Check, signed: int, read_at: datetime, policy: SigningPolicy) -> None:
+def _check_signed(check: _Check, signed: int, read_at: datetime, sign_seconds: float) -> None:
     unsigned = [entry for entry in check.entries if entry.seq > signed]
-    late = [entry.seq for entry in overdue(unsigned, read_at, policy)]
+    late = [entry.seq for entry in overdue(unsigned, read_at, sign_seconds)]
     if late:
         check.wrong(
             f"{len(late)} of the {len(unsigned)} entries that no checkpoint covers should have been signed before the "

@@ -19,9 +19,9 @@ from producers.review_page.rates import Rates
 from producers.review_page.web import build
 from producers.sources.source_key import SourceKey
 from schemas.bus import events
+from schemas.evidence.audit import CHECKPOINT_SECONDS
 from schemas.objects.state import PurgeState
 from schemas.tenant.policy import TenantPolicy
-from tenancy.audit.due_signatures import SigningPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
@@ -101,7 +101,7 @@ class Desk:
             clock=clock,
             deadline_seconds=60,
             verifier=self.parts.keys.trust,
-            signing=SigningPolicy(),
+            sign_seconds=CHECKPOINT_SECONDS,
             key=SourceKey(b"k" * 32),
             gate=gate_of_tests,
             links=Links(TokenVerifier(self.parts.keys.trust, clock, AUDIENCE)),

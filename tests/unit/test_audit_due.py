@@ -9,14 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from producers.queries.audit_copy import read_copy
 from schemas.base.canonical import canonical_json
 from schemas.evidence.audit import (
-    CHECKPOINT_ENTRIES,
     CHECKPOINT_SECONDS,
     Actor,
     AuditEntry,
@@ -27,7 +25,7 @@ from schemas.evidence.audit import (
 from schemas.evidence.statements import PURGE_PREDICATE
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.audit.copy import AuditCopy, StoredBody, load_copy, write_copy
-from tenancy.audit.due_signatures import GRACE, SigningPolicy, overdue
+from tenancy.audit.due_signatures import GRACE
 from tenancy.audit.log import AuditLog, AuditRecord
 from tenancy.audit.verification import AuditVerdict, verify_copy
 from tenancy.bootstrap import assemble
@@ -63,9 +61,9 @@ def log(*kinds: str, signed: int = 0) -> AuditCopy:
     return asyncio.run(_made(kinds, signed))
 
 
-def verdict(copy: AuditCopy, later: timedelta = timedelta(), **policy: Any) -> AuditVerdict:
+def verdict(copy: AuditCopy, later: timedelta = timedelta(), sign_seconds: float = CHECKPOINT_SECONDS) -> AuditVerdict:
     read = replace(copy, read_at=NOW + later)
-    return verify_copy(read, SIGNER.trust, policy=SigningPolicy(**policy))
+    return verify_copy(read, SIGNER.trust, sign_seconds=sign_seconds)
 
 
 def stripped(copy: AuditCopy) -> AuditCopy:
@@ -106,7 +104,7 @@ def test_entries_behind_the_last_checkpoint_are_found_once_they_are_due() -> Non
     assert told.verdict == "UNSIGNED"
     assert told.problems[0].startswith("2 of the 2 entries")
     assert "the first of them entry 5" in told.problems[0]
-    assert verdict(copy, DUE + GRACE + A_MOMENT, seconds=2 * CHECKPOINT_SECONDS).verdict == "holds", "as the ledger's"
+    assert verdict(copy, DUE + GRACE + A_MOMENT, 2 * CHECKPOINT_SECONDS).verdict == "holds", "as the ledger's"
 
 
 @pytest.mark.parametrize("kind", ["purge.fenced", "purge.completed"])
@@ -117,30 +115,6 @@ def test_the_end_of_a_tenants_life_is_due_at_once(kind: str) -> None:
     assert told.verdict == "UNSIGNED"
     assert told.problems[0].startswith("1 of the 2 entries")
     assert "entry 7" in told.problems[0]
-
-
-def test_so_many_entries_are_due_at_once() -> None:
-    copy = log(*APPROVALS, signed=2)
-    assert verdict(copy, GRACE + A_MOMENT, entries=5).verdict == "holds"
-    told = verdict(copy, GRACE + A_MOMENT, entries=4)
-    assert told.verdict == "UNSIGNED"
-    assert "entry 6" in told.problems[0]
-    assert verdict(copy, GRACE, entries=4).verdict == "holds"
-
-
-def test_loads_make_the_ledger_sign_no_earlier() -> None:
-    def entry(seq: int, kind: str) -> AuditEntry:
-        said = {"tenant": TENANT, "seq": seq, "previous": "a" * 64, "tag": f"t{seq}", "kind": kind, "time": NOW}
-        actor = Actor(role="service", id="x")
-        return AuditEntry(**said, recorded_at=NOW, recorded_while="active", actor=actor, facts={})
-
-    def found(kind: str) -> list[int]:
-        entries = [entry(seq, kind) for seq in range(1, 2 * CHECKPOINT_ENTRIES)]
-        return [late.seq for late in overdue(entries, NOW + GRACE + A_MOMENT, SigningPolicy())]
-
-    assert found("adapter.loaded") == []
-    assert found("purge.step") == [], "nor do entries of others, however many"
-    assert found("example.approved") == [CHECKPOINT_ENTRIES]
 
 
 def test_an_entry_from_the_future_is_not_young_for_ever() -> None:
