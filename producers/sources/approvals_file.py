@@ -20,7 +20,7 @@ from schemas.base.identifiers import OPAQUE_ID_IN_WORDS, OpaqueId
 from schemas.base.integers import GREATEST, Version
 from schemas.bus.content import ChatMessage, ExampleContent
 from tenancy.errors import Refused
-from tenancy.platform.given_files import read_given
+from tenancy.platform.given_files import read_handed_over
 
 
 class ApprovalLine(Contract):
@@ -83,7 +83,7 @@ def read_approvals(path: Path) -> list[NumberedLine]:
 
 def read_lines(path: Path, model: type[LineT]) -> list[tuple[int, LineT]]:
     """Every line of the file with its number, in its order; empty lines are passed over. Raises :class:`Refused`."""
-    body = read_given(path)
+    body = read_handed_over(path)
     lines = [
         (number, _parse(path, number, raw, model))
         for number, raw in enumerate(body.split(b"\n"), start=1)

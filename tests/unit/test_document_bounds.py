@@ -93,6 +93,16 @@ async def test_what_has_no_end_is_not_opened(tmp_path: Path) -> None:
         assert refused.value.code == "unreadable-file"
 
 
+async def test_a_link_is_not_followed_to_what_it_names(tmp_path: Path) -> None:
+    """Whoever may put files where an operator adds them would have another tenant's answered from."""
+    (tmp_path / "theirs.md").write_text("# Theirs")
+    link = tmp_path / "ours.md"
+    link.symlink_to("theirs.md")
+    with pytest.raises(Refused, match="it is a link") as refused:
+        await read_document(link)
+    assert refused.value.code == "unreadable-file"
+
+
 async def test_a_file_within_its_bounds_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "a.md"
     path.write_text("# Dose \u2264 5\n\n5 mg\n")

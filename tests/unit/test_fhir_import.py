@@ -169,6 +169,29 @@ async def test_a_manifest_says_which_files_are_not_there_and_what_the_server_lef
     assert [refusal.code for refusal in made.refused] == ["unreadable-file", "unreadable-file", "export-errors"]
 
 
+@pytest.mark.parametrize("url", ["", "/", "https://ehr.example/", f"https://ehr.example/{'a' * 300}", "a/b\0", "a/.."])
+async def test_a_manifest_may_name_a_file_by_anything(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = written(Path("manifest.json"), {"output": [{"url": url}]})
+    made = await imported(path, publisher=RecordingPublisher())
+    assert [refusal.code for refusal in made.refused] == ["unreadable-file"]
+
+
+@pytest.mark.parametrize("by", ["folder", "manifest", "name"])
+async def test_no_link_is_followed_to_another_tenants_files(by: str, tmp_path: Path) -> None:
+    theirs, inbox = written(tmp_path / "theirs.ndjson", questionnaire()), tmp_path / "inbox"
+    inbox.mkdir()
+    (inbox / "ours.ndjson").symlink_to(theirs)
+    if by == "manifest":
+        written(inbox / "manifest.json", {"output": [{"url": "https://ehr.example/ours"}]})
+    publisher = RecordingPublisher()
+    with pytest.raises(Refused, match="it is a link"):
+        await imported(inbox / "ours.ndjson" if by == "name" else inbox, publisher=publisher)
+    assert publisher.events == []
+
+
 @pytest.mark.parametrize("by_manifest", [True, False])
 async def test_what_an_export_says_was_deleted_withdraws_the_example_that_came_of_it(
     by_manifest: bool, tmp_path: Path

@@ -136,6 +136,14 @@ async def test_no_event_and_no_key_and_no_stored_byte_holds_the_text(parts: Part
         assert trace.encode() not in stored
 
 
+async def test_a_link_to_another_tenants_approvals_is_not_followed(parts: Parts, tmp_path: Path) -> None:
+    link = tmp_path / "inbox.jsonl"
+    link.symlink_to(write(tmp_path, line()))
+    with pytest.raises(Refused, match="it is a link"):
+        await import_approvals(link, TENANT, parts.tenancy, gate_of_tests)
+    assert parts.publisher.events == []
+
+
 async def test_importing_the_same_file_again_changes_nothing(parts: Parts, tmp_path: Path) -> None:
     path = write(tmp_path, line(0), line(1, example_id=None))
     await import_approvals(path, TENANT, parts.tenancy, gate_of_tests)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Awaitable, Callable
@@ -19,6 +18,7 @@ from producers.sources.documents.blocks import Block
 from producers.sources.documents.parser_process import Parsed
 from producers.sources.documents.parsing import MAX_CHARACTERS
 from tenancy.errors import Refused
+from tenancy.platform.given_files import open_handed_over
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 MAX_ANSWER_BYTES = 16 * MAX_CHARACTERS
@@ -90,16 +90,9 @@ def titled(name: str, title: str | None, blocks: tuple[Block, ...]) -> ReadDocum
 
 
 def opened(path: Path) -> BinaryIO:
-    """The file, at whose end reading ends: no pipe and no device."""
-    try:
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
-    except OSError as error:
-        raise Refused("unreadable-file", f"{path}: refused: {error.strerror}; give a file") from None
-    found = os.fstat(file.fileno())
-    if not stat.S_ISREG(found.st_mode):
-        file.close()
-        raise Refused("unreadable-file", f"{path}: refused: it is no file; give a file")
-    if found.st_size > MAX_FILE_BYTES:
+    """The file. Raises :class:`Refused` for one that is too long, and as :func:`open_handed_over`."""
+    file = open_handed_over(path)
+    if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
         file.close()
         raise Refused("document-too-long", f"{path}: refused: it has more than {MAX_FILE_BYTES} bytes; split it")
     return file

@@ -14,7 +14,7 @@ from producers.sources.fhir.resources import NAME, Resources, denial, relative, 
 from producers.sources.source import placed
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
-from tenancy.platform.given_files import read_given
+from tenancy.platform.given_files import read_handed_over
 
 MANIFEST = "manifest.json"
 _BESIDE = frozenset({"Binary"})  # what resources that are read refer to
@@ -86,8 +86,16 @@ def _beside(manifest: Path, named: Any) -> Path | None:
     url = named.get("url") if isinstance(named, dict) else None
     if not isinstance(url, str):
         return None
-    file = manifest.parent / url.rstrip("/").rpartition("/")[2]
-    return next((one for one in (file, file.with_name(f"{file.name}.ndjson")) if one.is_file()), None)
+    name = url.rstrip("/").rpartition("/")[2]
+    beside = (manifest.parent / one for one in (name, f"{name}.ndjson"))
+    return next((one for one in beside if _is_file(one)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a longer name than any file has
+        return False
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
@@ -142,7 +150,7 @@ def _deletion(url: Any, place: str) -> _Deletion | Refused:
 
 
 def _body(path: Path) -> bytes:
-    return read_given(path).removeprefix(b"\xef\xbb\xbf")
+    return read_handed_over(path).removeprefix(b"\xef\xbb\xbf")
 
 
 def _parsed(raw: bytes, where: str) -> Any:

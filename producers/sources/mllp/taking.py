@@ -17,7 +17,7 @@ from producers.sources.source import Candidate, Said, placed
 from producers.sources.source_key import SourceKey
 from schemas.bus.events import ConsentRevoked, SourceKind
 from tenancy.errors import Refused
-from tenancy.platform.given_files import read_given
+from tenancy.platform.given_files import read_handed_over
 
 MERGE = ("ADT", "A40")
 
@@ -81,7 +81,7 @@ class BatchFiles:
 
 
 def _body(path: Path) -> bytes:
-    return read_given(path).replace(START, b"\r").replace(END, b"\r")  # some keep the frames in their files
+    return read_handed_over(path).replace(START, b"\r").replace(END, b"\r")  # some keep the frames in their files
 
 
 def _messages(path: Path, body: bytes) -> tuple[list[bytes], list[Refused]]:
