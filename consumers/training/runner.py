@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -39,8 +39,6 @@ logger = logging.getLogger(f"{SCOPE}.training")
 _tried = partial(trouble_logged, logger, "tenant skipped by the runner")
 
 OUTBOX_GRACE_SECONDS = 5.0
-HELP_SECONDS = 30.0
-"""After so long a run that was never begun is any runner's that has a worker free."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,6 @@ class Waiting:
 class Runner:
     """Looks at the tenants with open work that are of its share: pays the outbox, finishes publications, starts what
     waits, the tenants in turn. What killed workers left in their scratch folders and in staging goes too.
-
-    A runner that has a worker free takes what waits at others for long: theirs may all be busy.
 
     What it remembers of a tenant is bounded by its unfinished runs, and only spares work: no decision rests on it.
     ``quiesce_seconds``: how long who announced work may take to write it, or to be cut off.
@@ -84,18 +80,11 @@ class Runner:
 
     async def reconcile(self) -> None:
         await asyncio.to_thread(sweep_scratch, self.work_dir)
-        marked = self._in_turn(await self._work.marked())
+        marked = self._in_turn([one for one in await self._work.marked() if one.is_own])
         if not marked:
             return
         workers = await self.launcher.look()
-        await self._take((one for one in marked if one.is_own), workers)
-        if workers.has_capacity():
-            others = [one for one in marked if not one.is_own]
-            waits = await gathered((self._waits_for_long(one.tenant) for one in others), at_once=LOOKS_AT_ONCE)
-            await self._take((one for one, has_waited in zip(others, waits, strict=True) if has_waited), workers)
-
-    async def _take(self, marked: Iterable[Marked], workers: Workers) -> None:
-        """Look at them side by side, then start what waits in their order: not in that of the store's answers."""
+        # Side by side; then what waits is started in their order, and not in that of the store's answers.
         waiting = await gathered((self._tried_at(one, workers) for one in marked), at_once=LOOKS_AT_ONCE)
         for one in waiting:
             if one is not None:
@@ -107,18 +96,9 @@ class Runner:
             if is_alone:
                 async with asyncio.timeout(self.deadline_seconds):
                     left, waiting = await self._look_at(marked.tenant, workers)
-                if marked.is_own:
-                    await self._work.tidy(marked, left)
+                await self._work.tidy(marked, left)
                 return waiting
         return None
-
-    async def _waits_for_long(self, tenant: TenantId) -> bool:
-        with _tried():
-            state = (await self.tenancy.states.read(tenant)).state
-            since = self.tenancy.clock() - timedelta(seconds=HELP_SECONDS)
-            waiting = (run for run in state.runs.values() if run.status == "queued" and not run.attempts)
-            return any(run.requested_at <= since for run in waiting)
-        return False
 
     async def _start(self, waiting: Waiting, workers: Workers) -> None:
         tenant, run_id = waiting.tenant, waiting.run_id

@@ -169,8 +169,8 @@ async def _measure(options: Options, bench: Bench, memory: dict[str, int]) -> Re
         better="lower",
         ours=Side(
             "consumers.purge, from the command to the certificate",
-            "fences, decides, destroys the key, lists all versions, delete markers and open uploads, counts each batch "
-            f"in the record and removes it, lists twice more, signs; {UPLOADS} open uploads among them.",
+            "fences, decides, destroys the key, lists all versions, delete markers and open uploads, counts them "
+            f"in the record, lists again and removes them, lists twice more, signs; {UPLOADS} open uploads among them.",
             ours,
         ),
         peer=Side(
