@@ -17,7 +17,7 @@ from inference.engine.errors import EngineRefused
 from inference.engine.in_flight import EventStream, Straight
 from inference.engine.ports import Answering
 from inference.engine.request_fields import chat_constraints
-from inference.engine.stream_usage import opening_of
+from inference.engine.stream_usage import Computed, opening_of
 from inference.errors import RequestRefused, lease_over, no_room
 from inference.knowledge.retrieval import FIELD, Retrieval
 from inference.knowledge.told import DONE, FixedEvents, closing_event, declined, declined_events
@@ -188,7 +188,7 @@ class Answers:
                     tenant, policy, adapter, sequences(kind, body), prompt_tokens(kind, body, self.turns.longest)
                 )
             )
-            used = partial(self.turns.used, turn)
+            used, figures = partial(self.turns.used, turn), Computed()
             try:
                 await stack.enter_async_context(self._held(tenant, adapter))
                 self.views.require_admitted(tenant)
@@ -203,9 +203,15 @@ class Answers:
                     request_id=request_id,
                     context_tokens=policy.context_tokens,
                     priority=turn.engine_order,
+                    usage=figures,
                 )
             except (RequestRefused, EngineRefused):
                 self.turns.give_back(turn)
+                raise
+            except asyncio.CancelledError:
+                if figures.prompt_tokens:  # its caller has left, and what was made is charged as a stream's is
+                    used(figures.prompt_tokens, figures.completion_tokens)
+                    self.meter.tokens(tenant, figures.prompt_tokens, figures.completion_tokens)
                 raise
         except BaseException:
             await stack.aclose()

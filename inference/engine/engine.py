@@ -29,7 +29,7 @@ from inference.engine.ports import UNBOUNDED
 from inference.engine.processes import end, of_engine
 from inference.engine.request_fields import chat_fields, completion_fields, prompt_count
 from inference.engine.step_times import Stepped, StepTimes
-from inference.engine.stream_usage import StreamUsage
+from inference.engine.stream_usage import Computed, StreamUsage
 from inference.engine.vllm_errors import (
     error_events,
     refusal,
@@ -194,6 +194,7 @@ class Engine:
         request_id: str,
         context_tokens: int = UNBOUNDED,
         priority: int = 0,
+        usage: Computed | None = None,
     ) -> dict[str, Any] | EventStream:
         """Answer an OpenAI chat request: the response as JSON, or a stream of server-sent events.
 
@@ -201,8 +202,8 @@ class Engine:
         whatever the caller's body says. ``owner`` is whose request it is. ``cache_salt`` is 1 to 128
         hexadecimal digits; ``request_id`` is unique among the running ones; ``context_tokens`` is what a prompt and
         its answer may have together, where that is less than the engine takes; of requests that wait in the engine the
-        one of the lowest ``priority`` is next. Raises :class:`EngineRefused`, for a stream too as long as no event has
-        been made.
+        one of the lowest ``priority`` is next; ``usage`` is told what was computed for a whole answer, also where its
+        caller does not wait for it. Raises :class:`EngineRefused`, for a stream too as long as no event has been made.
         """
         model = self._admit(adapter, request_id)
         fields = chat_fields(body, model=model, cache_salt=cache_salt, request_id=request_id, priority=priority)
@@ -211,6 +212,7 @@ class Engine:
         flight = Flight(request_id, adapter, [f"chatcmpl-{request_id}"], owner)
         chat = self._serving.openai_serving_chat
         create = self._within(context_tokens, chat, chat.render_chat_request, chat.create_chat_completion)
+        flight.usage = usage
         return await self._answer(flight, create, self._request(ChatCompletionRequest, fields), StreamUsage(body))
 
     async def completion(
@@ -223,6 +225,7 @@ class Engine:
         request_id: str,
         context_tokens: int = UNBOUNDED,
         priority: int = 0,
+        usage: Computed | None = None,
     ) -> dict[str, Any] | EventStream:
         """Answer an OpenAI completion request. As :meth:`chat`."""
         model = self._admit(adapter, request_id)
@@ -234,6 +237,7 @@ class Engine:
         completion = self._serving.openai_serving_completion
         render = completion.render_completion_request
         create = self._within(context_tokens, completion, render, completion.create_completion)
+        flight.usage = usage
         return await self._answer(flight, create, self._request(CompletionRequest, fields), StreamUsage(body))
 
     def _admit(self, adapter: str | None, request_id: str) -> str:

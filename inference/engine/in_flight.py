@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from inference.engine.errors import AdapterWithdrawn, EngineDead, EngineRefused, ReadTooSlowly
-from inference.engine.stream_usage import StreamUsage
+from inference.engine.stream_usage import Computed, StreamUsage
 from inference.engine.unread import Unread
 from inference.engine.vllm_errors import error_events
 
@@ -37,8 +37,8 @@ class Flight:
         self.ended_as: EngineRefused | None = None  # why it was ended before its time, which its caller is told
         self.aborting = False  # its work is over, and the engine is being told
         self.task: asyncio.Task[Any] | None = None
-        self.usage: StreamUsage | None = None
-        """Of a stream. A whole answer tells its figures itself."""
+        self.usage: Computed | None = None
+        """A whole answer tells its figures itself, where its caller waits for it."""
 
     def computed(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Take what a step has computed of this request."""

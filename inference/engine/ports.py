@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypedDict, Unpack
 
 from inference.engine.in_flight import EventStream
 from inference.engine.loaded_adapters import Eviction, Verify
+from inference.engine.stream_usage import Computed
 
 UNBOUNDED = 1 << 30
 """Tokens of a prompt and its answer, where nobody asked for less than the engine takes."""
@@ -25,6 +26,7 @@ class Asking(TypedDict):
     request_id: str
     context_tokens: int
     priority: int
+    usage: Computed
 
 
 class Answering(Protocol):

@@ -1,14 +1,16 @@
-"""Counts the tokens of a streamed answer from the engine's steps, as they are made.
+"""Counts the tokens of an answer from the engine's steps, as they are made.
 
 Events are passed on as vLLM writes them: to ask it for usage in each of them, and to read that, is much of what the
 API's process would do for a token. So a caller that hangs up after the last text, or whose answer is cut short, is
-still charged for the tokens made for it. The figures of the closing event take the place of what was counted.
+still charged for the tokens made for it; so is one who leaves before a whole answer. The figures of a stream's closing
+event take the place of what was counted.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 _DATA = b"data: "
@@ -21,26 +23,37 @@ _FIRST = 24
 """Events in which the opening is looked for: a token each, and most of them hold more than two characters."""
 
 
-class StreamUsage:
+@dataclass
+class Computed:
+    """The tokens of one answer so far."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def computed(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Add what a step of the engine has computed."""
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+
+
+class StreamUsage(Computed):
     """The tokens of one stream so far. ``body`` is the caller's request, allowed already: it says what the caller
     wants to see of this.
     """
 
     def __init__(self, body: Mapping[str, Any]) -> None:
+        super().__init__()
         options = body.get("stream_options") or {}
         self._shows_closing = bool(options.get("include_usage"))
         self._is_closed = False
         self._first: list[bytes] = []
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
         self.failed = False
         """An error ended the stream."""
 
     def computed(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """Add what a step of the engine has computed."""
+        """As long as the stream has not said its figures itself."""
         if not self._is_closed:
-            self.prompt_tokens += prompt_tokens
-            self.completion_tokens += completion_tokens
+            super().computed(prompt_tokens, completion_tokens)
 
     def read(self, event: bytes) -> bytes | None:
         """Look at an event; returns it where the caller is to see it, and ``None`` otherwise."""

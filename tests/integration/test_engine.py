@@ -31,6 +31,7 @@ from inference.engine.errors import (
     EngineRefused,
 )
 from inference.engine.in_flight import EventStream
+from inference.engine.stream_usage import Computed
 from inference.tenants.binding import Salts
 from inference.tenants.usage import UsageMeter
 from schemas.objects.state import TenantState
@@ -620,6 +621,21 @@ async def test_a_caller_that_goes_away_does_not_keep_the_adapter_in_use(
     assert engine.inflight("a16-0") == 0
     assert not engine._llm.output_processor.has_unfinished_requests()
     assert [event async for event in stream] == []
+
+
+async def test_what_is_computed_for_a_whole_answer_is_told_before_its_caller_leaves(engine: Engine) -> None:
+    usage = Computed()
+    asked = engine.chat(
+        chat_body(tokens=300), adapter=None, owner=OWNER, cache_salt=SALT, request_id=next(_request_ids), usage=usage
+    )
+    whole = asyncio.create_task(asked)
+    while usage.completion_tokens < 3:
+        await asyncio.sleep(0.01)
+    whole.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await whole
+    assert usage.prompt_tokens > 0
+    assert usage.completion_tokens < 300
 
 
 async def test_an_adapter_is_loaded_once_and_a_later_load_gets_a_new_id(

@@ -13,7 +13,7 @@ import pytest
 from inference.engine.errors import AdapterNotLoaded, EngineDead, EngineRefused
 from inference.engine.in_flight import EventStream, Flight
 from inference.engine.ports import UNBOUNDED, Asking, Response
-from inference.engine.stream_usage import StreamUsage
+from inference.engine.stream_usage import Computed, StreamUsage
 from inference.engine.supervisor import RestartPolicy, SupervisedEngine
 from inference.engine.suspects import Suspects
 from inference.errors import RequestRefused
@@ -163,6 +163,7 @@ class World:
             request_id=request_id,
             context_tokens=UNBOUNDED,
             priority=1,
+            usage=Computed(),
         )
         return asyncio.create_task(asked)
 

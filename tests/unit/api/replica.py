@@ -126,6 +126,8 @@ class AnsweringEngine(FakeEngine):
     asked: list[Asked] = field(default_factory=list)
     refusal: Exception | None = None
     stalls: bool = False
+    computes: tuple[int, int] = (0, 0)
+    """Tokens of prompt and answer, before it stalls amid a whole answer."""
     before_answer: Callable[[], None] = lambda: None
 
     async def chat(self, body: Mapping[str, Any], **asking: Unpack[Asking]) -> Response:
@@ -143,6 +145,7 @@ class AnsweringEngine(FakeEngine):
         self.before_answer()
         if not fields.get("stream"):
             if self.stalls:
+                asking["usage"].computed(*self.computes)
                 await asyncio.Event().wait()
             return {"id": "x", "model": fields["model"], "choices": [{"index": 0}], "usage": USAGE}
         flight = Flight(request_id, adapter, [request_id], asking["owner"])

@@ -422,6 +422,23 @@ async def test_a_whole_answer_that_nobody_waits_for_any_more_is_not_made_on(benc
             await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["caller leaves", "server stops"])
+async def test_a_whole_answer_that_is_given_up_halfway_is_charged_for_what_was_made_until_then(
+    bench: Bench, is_cancelled: bool
+) -> None:
+    """Else a tenant that always leaves shortly before the end has the engine for nothing, and its turn always next."""
+    bench.engine.stalls, bench.engine.computes = True, (5, 3)
+    await _left_alone(bench, is_cancelled=is_cancelled)
+    bench.turns.rates.now = bench.turns.now = lambda: 0.0
+    async with asyncio.timeout(30):
+        while bench.holds():
+            await asyncio.sleep(0)
+    taken = bench.meter.take()[TENANT]
+    assert (taken.prompt_tokens, taken.completion_tokens) == (5, 3)
+    policy = (await bench.answers.views.active(TENANT)).policy
+    assert bench.turns.rates._accounts[TENANT].tokens.left == policy.tokens_per_minute - 8
+
+
 async def test_a_stream_that_is_made_in_the_moment_in_which_its_request_is_cancelled_ends(bench: Bench) -> None:
     bench.engine.stalls = True
 
