@@ -60,6 +60,12 @@ def body_timeout(seconds: float) -> RequestRefused:
     return RequestRefused(408, "body_timeout", f"the request body did not arrive within {seconds:g} s")
 
 
+def strangers_wait() -> RequestRefused:
+    """For a caller who may be anybody: no tenant's key or token was verified yet."""
+    message = "too many whom this replica does not know ask at once; try again"
+    return RequestRefused(503, "replica_busy", message, {"Retry-After": "1"})
+
+
 def too_many_requests(limit: int) -> RequestRefused:
     message = f"this replica answers at most {limit} requests of one tenant at once; try again when one has ended"
     return RequestRefused(429, "too_many_requests", message)

@@ -6,35 +6,33 @@ purged is one and the same 404. Whoever publishes compares the key's thumbprint 
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from joserfc.jwk import OKPKey
 
 from inference.errors import RequestRefused
+from inference.tenants.admission import Looks
 from inference.tenants.binding import TenantStateCache
 from tenancy.errors import KeyDestroyed, Refused
 from tenancy.storage.keys import JWE_HEADER
 from tenancy.tenant_id import TenantId
 
 MEDIA_TYPE = "application/jwk-set+json"
-AT_ONCE = 8
-"""Questions that read from the store at once: anybody may ask, and tenants' requests read from it too."""
 
 
 class PublicKeys:
     """Reads keys, and no master key: the private half stays sealed."""
 
     def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._looks = Looks()  # anybody may ask, and tenants' requests read from the store too
 
     async def jwks(self, views: TenantStateCache, name: str) -> dict[str, Any]:
-        """RFC 7517, section 5. Raises :class:`RequestRefused` (404)."""
+        """RFC 7517, section 5. Raises :class:`RequestRefused` (404, 503)."""
         try:
             tenant = TenantId(name)
         except Refused:
             raise _unknown() from None
-        async with self._turns:
+        async with self._looks.one():
             try:
                 await views.active(tenant)
                 public = await views.tenancy.keys.public_key(tenant)

@@ -1,15 +1,22 @@
-"""Limits each tenant's concurrent requests and unread answer bytes, so that one tenant's flood delays no other."""
+"""Limits each tenant's concurrent requests and unread answer bytes, so that one tenant's flood delays no other; and
+what those cost of whom nobody knows yet whose they are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
-from inference.errors import too_many_requests, too_much_unread
+from inference.errors import strangers_wait, too_many_requests, too_much_unread
 from tenancy.tenant_id import TenantId
 
 WHOLE_BYTES = 32 * 1024 * 1024
 """Of a tenant's whole answers that wait to be read; a single one may be longer."""
+LOOKS = 8
+"""Questions of strangers that read from the object store at once."""
+WAITING_LOOKS = 56
+"""So many wait for that. Each keeps a connection, of which all callers have 1,024 by default."""
 
 
 class TenantRequests:
@@ -50,3 +57,23 @@ class TenantRequests:
             self._unread[tenant] -= size
             if not self._unread[tenant]:
                 del self._unread[tenant]
+
+
+class Looks:
+    """Lets strangers' questions read from the object store, a few at a time, and few wait for that."""
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(LOOKS)
+        self._asked = 0
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Around one of them. Raises :class:`RequestRefused` (503)."""
+        if self._asked >= LOOKS + WAITING_LOOKS:
+            raise strangers_wait()
+        self._asked += 1
+        try:
+            async with self._turns:
+                yield
+        finally:
+            self._asked -= 1

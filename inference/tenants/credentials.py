@@ -3,17 +3,18 @@ identity provider, or an API key.
 
 Whatever is wrong with it, the answer is the same: whether a tenant exists, is purged, or has other keys, is told to
 nobody. A key or a provider's token names its tenant, whose state says whether it counts, so strangers could make a
-replica read states at will: names without a tenant are remembered for a moment, and few are looked up at a time.
+replica read states at will: names without a tenant are remembered for a moment, few are looked up at a time, and few
+wait for that.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inference.errors import RequestRefused, no_scope, unauthorized
+from inference.tenants.admission import Looks
 from inference.tenants.binding import TenantStateCache
 from inference.tenants.known_providers import KnownProviders
 from inference.tenants.provider_tokens import ProviderToken
@@ -25,8 +26,6 @@ from tenancy.state.api_keys import PREFIX, GivenKey, verified
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenVerifier
 
-STRANGERS = 8
-"""Of tenants with which nobody has come with a valid key so many are looked up at a time."""
 UNKNOWN_SECONDS = 2.0
 UNKNOWN = 4096
 
@@ -54,7 +53,7 @@ class Credentials:
     providers: KnownProviders = field(default_factory=KnownProviders)
     _known: RecentSet[TenantId] = field(default_factory=RecentSet)
     _unknown: dict[TenantId, float] = field(default_factory=dict)  # in the order of looking
-    _looking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRANGERS))
+    _looking: Looks = field(default_factory=Looks)  # of tenants with which nobody has come with a valid key
 
     def of_token(self, presented: str) -> Caller:
         """The caller of a token. Raises :class:`RequestRefused` (401)."""
@@ -69,7 +68,7 @@ class Credentials:
         return presented.startswith(PREFIX)
 
     async def of_key(self, presented: str, views: TenantStateCache) -> Caller:
-        """The caller of an API key. Raises :class:`RequestRefused` (401)."""
+        """The caller of an API key. Raises :class:`RequestRefused` (401, 503)."""
         given = GivenKey.parse(presented)
         if given is None:
             raise unauthorized()
@@ -80,7 +79,7 @@ class Credentials:
         return Caller(given.tenant, frozenset(key.scopes))
 
     async def of_provider(self, token: ProviderToken, views: TenantStateCache) -> Caller:
-        """The caller of a token of the tenant's identity provider. Raises :class:`RequestRefused` (401)."""
+        """The caller of a token of the tenant's identity provider. Raises :class:`RequestRefused` (401, 503)."""
         state = await self._state(token.tenant, views)
         provider = None if state is None else state.identity_provider
         if provider is None or not token.is_for(provider):
@@ -98,7 +97,7 @@ class Credentials:
     async def _state(self, tenant: TenantId, views: TenantStateCache) -> TenantState | None:
         if tenant in self._known:
             return await self._active(tenant, views)
-        async with self._looking:
+        async with self._looking.one():
             looked_at = self._unknown.get(tenant)
             if looked_at is not None and self.now() - looked_at <= UNKNOWN_SECONDS:
                 return None

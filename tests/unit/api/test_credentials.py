@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from inference.tenants.admission import LOOKS, WAITING_LOOKS
 from producers.commands import api_keys
 from schemas.tenant.api_keys import Scope
 from tenancy.state.api_keys import GivenKey
@@ -125,6 +126,37 @@ async def test_a_stranger_who_guesses_one_tenants_name_again_and_again_costs_one
     bench.objects.get = counted  # type: ignore[method-assign, assignment]
     await asyncio.gather(*[ask(bench, GivenKey.random(TenantId("never-there")).text) for _ in range(30)])
     assert looks <= 8
+
+
+@pytest.mark.parametrize("by", ["key", "public key"])
+async def test_strangers_who_wait_for_looks_at_tenants_are_few_and_keep_no_tenant_waiting(
+    bench: Bench, by: str
+) -> None:
+    """Each of them keeps a connection: else a thousand made-up names would have all, and a tenant none."""
+    text = await key(bench)
+    assert (await ask(bench, text))[0] == 200
+    release, read = asyncio.Event(), bench.objects.get
+
+    async def slowly(name: str):  # type: ignore[no-untyped-def]
+        if "nobody" in name:
+            await release.wait()
+        return await read(name)
+
+    async def stranger(number: int) -> int:
+        made_up = TenantId(f"nobody-{number}")
+        if by == "key":
+            return (await ask(bench, GivenKey.random(made_up).text))[0]
+        return (await bench.get(f"/tenants/{made_up}/jwks.json", {})).status_code
+
+    bench.objects.get = slowly  # type: ignore[method-assign, assignment]
+    asked = [asyncio.create_task(stranger(number)) for number in range(LOOKS + WAITING_LOOKS + 40)]
+    async with asyncio.timeout(20):
+        while sum(each.done() for each in asked) < 40:
+            await asyncio.sleep(0)
+        assert (await ask(bench, text))[0] == 200
+        release.set()
+        statuses = [await each for each in asked]
+    assert sorted(statuses) == sorted([503] * 40 + [401 if by == "key" else 404] * (LOOKS + WAITING_LOOKS))
 
 
 @pytest.mark.parametrize("prefix", ["Basic", "bearer"])
