@@ -14,7 +14,6 @@ from consumers.ledger.keeper import AuditKeeper
 from consumers.ledger.ports import LedgerPorts
 from consumers.ledger.settings import LedgerSettings
 from consumers.ledger.usage_metrics import usage_counters
-from consumers.ledger.usage_runs import on_usages_recorded
 from consumers.runtime.dispatch import Handlers, on
 from consumers.runtime.runs import LONG_RUN, InRuns
 from consumers.runtime.service import serve
@@ -33,7 +32,7 @@ from tenancy.state.rounds import TICK_SECONDS
 
 HANDLERS: Handlers[LedgerPorts] = dict(
     [
-        on(events.UsageRecorded, InRuns(handlers.on_usage_recorded, on_usages_recorded)),
+        on(events.UsageRecorded, InRuns(handlers.on_usage_recorded, handlers.on_usages_recorded)),
         on(events.OutcomeRecorded, InRuns(audit.on_outcome_recorded, audit.on_outcomes_recorded, LONG_RUN)),
         *(on(model, audit.on_audited) for model in AUDITED),
         *(on(model, InRuns(audit.on_audited, audit.on_decisions_audited, LONG_RUN)) for model in audit.DECISIONS),

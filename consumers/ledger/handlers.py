@@ -11,21 +11,37 @@ from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.usage import KeptUsage, Report, UsageDay, report_of
 from tenancy.errors import Contradicted, PreconditionFailed, Transient
+from tenancy.platform.concurrency import gathered
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 
 async def on_usage_recorded(event: Event[UsageRecorded], ports: LedgerPorts) -> Outcome:
     """Add a replica's report to the sums of its day; keep any other usage under the event's own id."""
-    data = event.data
-    work = await ports.tenancy.begin(event)
-    report = report_of(data.usage_id)
-    if report is None:
-        outcome = await keep(event, work.store)
-    else:
-        [outcome] = await add_to_day([(report, data)], work.store)
-    entered(ports, work.tenant, [data] if outcome is Outcome.EFFECT else [])
-    return outcome
+    return (await on_usages_recorded([event], ports))[0]
+
+
+async def on_usages_recorded(run: Sequence[Event[UsageRecorded]], ports: LedgerPorts) -> Sequence[Outcome]:
+    """Add the reports of one day to its sums, and keep any other usage. The run ends before a report of another day."""
+    work = await ports.tenancy.begin_run(run)
+    reports: dict[str, tuple[Report, UsageRecorded]] = {}
+    others: dict[str, Event[UsageRecorded]] = {}
+    taken: list[str] = []
+    for event in run:
+        report = report_of(event.data.usage_id)
+        if event.id in taken or (report and any(report.day != held.day for held, _ in reports.values())):
+            break
+        taken.append(event.id)
+        if report is None:
+            others[event.id] = event
+        else:
+            reports[event.id] = report, event.data
+    kept = await gathered(keep(event, work.store) for event in others.values())
+    added = await add_to_day(list(reports.values()), work.store) if reports else []
+    outcomes = {**dict(zip(others, kept, strict=True)), **dict(zip(reports, added, strict=True))}
+    counted = {event.id: event.data for event in run}
+    entered(ports, work.tenant, [counted[event_id] for event_id in taken if outcomes[event_id] is Outcome.EFFECT])
+    return [outcomes[event_id] for event_id in taken]
 
 
 def entered(ports: LedgerPorts, tenant: TenantId, records: Sequence[UsageRecorded]) -> None:
