@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from inference.api.sizes import CHARACTERS_PER_TOKEN
 from inference.engine.errors import EngineRefused
 from inference.engine.field_checks import anything, one_of, refused, require_known, text, whole
 from inference.errors import RequestRefused, no_such_model
@@ -56,7 +58,12 @@ class Embeddings:
         _require_own(body, embedder)
         async with self._one.of(tenant):
             self.views.require_admitted(tenant)
-            embedded = await _embedded(embedder, texts)
+            try:
+                embedded = await _embedded(embedder, texts)
+            except asyncio.CancelledError:
+                # Its caller has left. Nobody counts what was computed until then: it takes what all of it may have had.
+                self.turns.rates.take(tenant, sum(map(len, texts)) // CHARACTERS_PER_TOKEN)
+                raise
         self.meter.embedded(tenant, embedded.tokens)
         self.turns.rates.take(tenant, embedded.tokens)
         self.views.require_admitted(tenant)

@@ -173,6 +173,23 @@ async def test_a_tenant_has_one_request_at_the_embedder_and_another_tenant_does_
     assert {response.status_code for response in await asyncio.gather(other, *many)} == {200}
 
 
+async def test_who_leaves_while_its_texts_are_embedded_has_their_tokens_taken_and_who_only_waits_has_not(
+    bench: Bench, embedder: FakeEmbedder
+) -> None:
+    """Else a tenant that always leaves keeps the embedder busy without end."""
+    embedder.release = asyncio.Event()
+    asked = [asyncio.create_task(ask(bench, input=["a" * 400, "b" * 400])) for _ in range(2)]
+    while not embedder.asked:
+        await asyncio.sleep(0)
+    bench.turns.rates.now = lambda: 0.0
+    for each in asked[::-1]:
+        each.cancel()
+        await asyncio.gather(each, return_exceptions=True)
+    assert len(embedder.asked) == 1
+    policy = (await bench.views.active(TENANT)).policy
+    assert bench.turns.rates._accounts[TENANT].tokens.left == policy.tokens_per_minute - 200
+
+
 async def test_a_tenant_that_is_fenced_while_its_texts_are_embedded_gets_nothing(
     bench: Bench, embedder: FakeEmbedder
 ) -> None:
