@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_access(report: AccessReport, *, dry_run: bool) -> None:
-    """What was added, and what others gave or refused that the contract does not; it was left as it is."""
+    """What was added, and what others gave that the contract does not; it was left as it is."""
     if not report.has_authorizer:
         sys.stdout.write("\nthe brokers have no authorizer: whoever reaches them may do everything, for every tenant\n")
         return
@@ -20,14 +20,9 @@ def print_access(report: AccessReport, *, dry_run: bool) -> None:
     sys.stdout.write(f"\n{report.rights} rights in the contract, {len(report.added)} {added}\n")
     if report.added:
         print_rows(report.added, {"to": lambda right: right.principal, added: str})
-    for found, heading in ((report.surplus, "surplus"), (report.denials, "denied")):
-        if found:
-            sys.stdout.write("\n")
-            print_rows(
-                found,
-                {
-                    "to": lambda entry: entry.principal,
-                    f"{heading}, left as it is": lambda entry: entry.entry,
-                    "which": lambda entry: entry.effect,
-                },
-            )
+    if report.surplus:
+        sys.stdout.write("\n")
+        print_rows(
+            report.surplus,
+            {"to": lambda entry: entry.principal, "surplus, left as it is": lambda entry: entry.entry},
+        )

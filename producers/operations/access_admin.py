@@ -8,7 +8,7 @@ requests on Apache Kafka.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -35,23 +35,21 @@ _NUMBERS = {word: number for numbers in (RESOURCES, OPERATIONS) for number, word
 
 
 class Found(Contract):
-    """An entry that the contract does not give, in words, and what it does."""
+    """An entry that the contract does not give, in words."""
 
     principal: str
     entry: str
-    effect: str
 
 
 class AccessReport(Contract):
-    """``added``: what was missing and was added, or would be. ``surplus`` and ``denials`` were left as they are:
-    they are somebody else's, and only a person can know what for.
+    """``added``: what was missing and was added, or would be. ``surplus`` was left as it is: it is somebody else's, and
+    only a person can know what for.
     """
 
     has_authorizer: bool
     rights: int
     added: tuple[Right, ...] = ()
     surplus: tuple[Found, ...] = ()
-    denials: tuple[Found, ...] = ()
 
 
 async def apply_access(
@@ -80,13 +78,11 @@ async def apply_access(
             has_authorizer=True,
             rights=len(rights),
             added=lacking,
-            surplus=_found(access_entries.surplus(rights, entries, principals.administrators)),
-            denials=_found(access_entries.denials(rights, entries)),
+            surplus=tuple(
+                Found(principal=entry.principal, entry=str(entry))
+                for entry in access_entries.surplus(rights, entries, principals.administrators)
+            ),
         )
-
-
-def _found(judged: Iterable[tuple[Entry, str]]) -> tuple[Found, ...]:
-    return tuple(Found(principal=entry.principal, entry=str(entry), effect=effect) for entry, effect in judged)
 
 
 @asynccontextmanager

@@ -35,6 +35,7 @@ EVERYBODY = "User:*"
 
 _LOOKS = {"describe", "describe-configs"}
 _OF_THE_CLUSTER = {"all", "create", "alter", "alter-configs", "cluster-action"}
+_TOPICS = {Grant(resource="topic", name=name, operation="describe") for name in TOPICS}
 _GROUPS = {grant for service in SERVICES for grant in grants(service) if grant.resource == "group"}
 
 
@@ -87,52 +88,21 @@ def missing(rights: Iterable[Right], entries: Collection[Entry]) -> tuple[Right,
     return tuple(right for right in rights if not any(entry.gives(right) for entry in allowing))
 
 
-def surplus(
-    rights: Collection[Right], entries: Iterable[Entry], administrators: Collection[str]
-) -> Iterator[tuple[Entry, str]]:
-    """Each entry that weakens the wall, and how."""
+def surplus(rights: Collection[Right], entries: Iterable[Entry], administrators: Collection[str]) -> Iterator[Entry]:
+    """Each entry that weakens the wall."""
     ours = {right.principal for right in rights}
     for entry in entries:
         if entry.is_denial or entry.principal in administrators or any(entry.is_within(right) for right in rights):
             continue
-        if (how := _weakens(entry, ours)) is not None:
-            yield entry, how
+        if _weakens(entry, ours):
+            yield entry
 
 
-def denials(rights: Collection[Right], entries: Iterable[Entry]) -> Iterator[tuple[Entry, str]]:
-    """Each entry that keeps somebody from what the contract gives: a denial wins over every right."""
-    for entry in entries:
-        kept = {
-            right.principal
-            for right in rights
-            if entry.is_denial
-            and entry.principal in (right.principal, EVERYBODY)
-            and entry.operation in (right.operation, "all", "describe")
-            and entry.overlaps(right)
-        }
-        if kept:
-            yield entry, f"keeps {', '.join(sorted(kept))} from what it must do"
-
-
-def _weakens(entry: Entry, ours: Collection[str]) -> str | None:
+def _weakens(entry: Entry, ours: Collection[str]) -> bool:
     if entry.resource == "cluster":
-        return "may change the cluster, or its rights" if entry.operation in _OF_THE_CLUSTER else None
+        return entry.operation in _OF_THE_CLUSTER
     if entry.operation in _LOOKS:
-        return None
-    if entry.resource == "topic":
-        named = [grant for name in TOPICS if entry.overlaps(grant := _any_of_topic(name))]
-        return _of_topics(entry.operation, len(named)) if named else None
-    if entry.resource == "group":
-        return "may take events from a consumer" if any(entry.overlaps(group) for group in _GROUPS) else None
-    if entry.resource == "transactional-id" and entry.principal in {*ours, EVERYBODY}:
-        return "a transaction left open on a topic holds up everybody who reads it"
-    return None
-
-
-def _any_of_topic(name: str) -> Grant:
-    return Grant(resource="topic", name=name, operation="describe")
-
-
-def _of_topics(operation: str, count: int) -> str:
-    does = {"read": "may read", "write": "may speak for every tenant on"}.get(operation, "may do more than write to")
-    return f"{does} {count} {'topic' if count == 1 else 'topics'} of ours"
+        return False
+    if entry.resource == "transactional-id":  # one left open on a topic holds up everybody who reads it
+        return entry.principal in {*ours, EVERYBODY}
+    return any(entry.overlaps(grant) for grant in (*_TOPICS, *_GROUPS))

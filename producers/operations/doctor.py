@@ -148,11 +148,11 @@ async def _access(settings: OperatorSettings) -> str:
         raise Refused("no-authorizer", why)
     wrong = [
         *(f"{right.principal} lacks {right}" for right in report.added),
-        *(f"{found.principal}: {found.entry} {found.effect}" for found in (*report.surplus, *report.denials)),
+        *(f"{found.principal} may {found.entry}" for found in report.surplus),
     ]
     if wrong:
         first = "; ".join(wrong[:SHOWN])
-        counts = f"{len(report.added)} rights missing, {len(report.surplus)} surplus, {len(report.denials)} denied"
+        counts = f"{len(report.added)} rights missing, {len(report.surplus)} surplus"
         raise Refused("access-differs", f"refused: {counts}: {first}{'; …' if len(wrong) > SHOWN else ''}")
     return f"all {report.rights} rights are as the contract says, and no others"
 

@@ -1,4 +1,4 @@
-"""Which entries of the brokers' lists are missing, which weaken the wall, and which keep somebody from its work."""
+"""Which entries of the brokers' lists are missing, and which weaken the wall."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from producers.operations import doctor
 from producers.operations.access_admin import AccessReport, Found
-from producers.operations.access_entries import EVERYBODY, Entry, denials, missing, surplus
+from producers.operations.access_entries import EVERYBODY, Entry, missing, surplus
 from producers.operations.principals import Principals, principals
 from producers.settings import STACK_FILE, OperatorSettings
 from schemas.bus import events
@@ -31,13 +31,12 @@ APPLIED = tuple(entry_of(right) for right in RIGHTS)
 
 
 def judged(*more: Entry, administrators: tuple[str, ...] = ()) -> list[Entry]:
-    return [entry for entry, _ in surplus(RIGHTS, (*APPLIED, *more), administrators)]
+    return list(surplus(RIGHTS, (*APPLIED, *more), administrators))
 
 
-def test_of_what_was_applied_nothing_is_missing_surplus_or_denied() -> None:
+def test_of_what_was_applied_nothing_is_missing_or_surplus() -> None:
     assert missing(RIGHTS, APPLIED) == ()
     assert judged() == []
-    assert list(denials(RIGHTS, APPLIED)) == []
 
 
 @pytest.mark.parametrize("right", RIGHTS, ids=lambda right: f"{right.principal} {right}")
@@ -106,23 +105,6 @@ def entry_of_denial(entry: Entry) -> Entry:
 )
 def test_an_entry_that_gives_nothing_beyond_the_contract_is_nobodys_business(entry: Entry) -> None:
     assert judged(entry) == []
-
-
-@pytest.mark.parametrize(
-    ("entry", "keeps"),
-    [
-        (Entry(PURGE, "topic", events.TENANTS, "read", is_denial=True), True),
-        (Entry(PURGE, "topic", "sano.", "describe", is_prefix=True, is_denial=True), True),
-        (Entry(EVERYBODY, "group", "*", "all", is_denial=True), True),
-        (Entry(REPLICA, "group", "inference.replica-1", "read", is_denial=True), True),
-        (Entry(PURGE, "topic", events.CURATION, "write", is_denial=True), False),
-        (Entry("User:elsewhere", "topic", "*", "all", is_denial=True), False),
-        (Entry(PURGE, "topic", events.TENANTS, "read"), False),
-    ],
-    ids=lambda value: str(value),
-)
-def test_a_denial_of_what_the_contract_gives_is_said(entry: Entry, keeps: bool) -> None:
-    assert [found for found, _ in denials(RIGHTS, [entry])] == [entry] * keeps
 
 
 # --- Kafka's names
@@ -206,15 +188,20 @@ async def test_brokers_without_an_authorizer_are_no_wall_but_on_the_local_stack_
     )
 
 
-async def test_what_is_missing_surplus_or_denied_fails_the_check_and_is_named(
+async def test_what_is_missing_or_surplus_fails_the_check_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = Found(principal="User:x", entry="write topic *", effect="may speak for every tenant on 16 topics of ours")
+    found = Found(principal="User:x", entry="write topic *")
     for report, said in (
-        (AccessReport(has_authorizer=True, rights=9, added=RIGHTS[:1]), "1 rights missing, 0 surplus, 0 denied"),
-        (AccessReport(has_authorizer=True, rights=9, surplus=(found,)), "User:x: write topic * may speak for every"),
-        (AccessReport(has_authorizer=True, rights=9, denials=(found,)), "0 surplus, 1 denied"),
+        (
+            AccessReport(has_authorizer=True, rights=9, added=RIGHTS[:1]),
+            "1 rights missing, 0 surplus",
+        ),
+        (
+            AccessReport(has_authorizer=True, rights=9, surplus=(found,)),
+            "0 rights missing, 1 surplus: User:x may write topic *",
+        ),
         (AccessReport(has_authorizer=True, rights=9, added=RIGHTS[:4]), "; …"),
     ):
         check = await doctor_says(monkeypatch, report, settings(tmp_path))
