@@ -23,7 +23,7 @@ from deploy.local.settings import LocalSettings, inherited_environment
 from tenancy.embedding.opening import open_embedder
 from tenancy.embedding.settings import EmbedderSettings
 from tests.answers.asking import Retrieved, retrieved
-from tests.answers.hospital import QUESTIONS, SAMPLE, When
+from tests.answers.hospital import When
 from tests.answers.measure import adapters, answered, of_retrieval
 from tests.answers.table import RESULT, table
 
@@ -55,7 +55,7 @@ def _measured(home: Path, *, is_sample: bool) -> dict[str, Any]:
     began = time.process_time()
     worn = adapters(base, home, is_sample=is_sample)
     trained = time.process_time()
-    cells = answered(base, worn, found, SAMPLE if is_sample else QUESTIONS)
+    cells = answered(base, worn, found, is_sample=is_sample)
     processor = select_processor("auto")
     return {
         "answers": [asdict(cell) for cell in cells],

@@ -18,7 +18,7 @@ from consumers.training.trainer import LoraTrainer
 from schemas.models.model_digest import model_digest
 from schemas.tenant.hyperparameters import Hyperparameters
 from tests.answers.asking import TOP_K, Retrieved
-from tests.answers.hospital import QUESTIONS, Asked, When
+from tests.answers.hospital import QUESTIONS, SAMPLE, When
 from tests.answers.style import DOCUMENTED_ID, OPENING, examples
 
 MOST_TOKENS = 32
@@ -94,17 +94,17 @@ def adapters(base: Path, home: Path, *, is_sample: bool) -> dict[Model, Path]:
 
 
 def answered(
-    base: Path, worn: Mapping[Model, Path], found: Mapping[When, Sequence[Retrieved]], chosen: Sequence[Asked]
+    base: Path, worn: Mapping[Model, Path], found: Mapping[When, Sequence[Retrieved]], *, is_sample: bool
 ) -> list[Answered]:
-    """Every cell of the table, for the chosen questions."""
+    """Every cell of the table. In a sample the base model is asked without documents only."""
     from inference.scoring import Scorer
 
-    scorer, cells = Scorer(base), []
+    scorer, cells, chosen = Scorer(base), [], SAMPLE if is_sample else QUESTIONS
     for model in (BASE, *worn):
         if model in worn:
             scorer.wear(worn[model])
         answers = Answers(scorer)
-        for with_documents in (False, True):
+        for with_documents in (False,) if is_sample and model == BASE else (False, True):
             for when, retrieved in found.items():
                 asked = [one for one in retrieved if one.asked in chosen]
                 said = answers.to([one.prompt if with_documents else one.asked.question for one in asked])
