@@ -20,7 +20,7 @@ from typing import Any
 
 from consumers.runtime.lane import InMemory, Lane, LaneLimits
 from consumers.runtime.left_records import LeftRecords
-from consumers.runtime.offsets import PartitionOffsets
+from consumers.runtime.offsets import Committed, Ended, PartitionOffsets
 from consumers.runtime.parsing import Partition, Record, lane_key, partition_of
 from tenancy.service.telemetry import SCOPE, safe_message
 
@@ -48,10 +48,10 @@ class LaneScheduler:
         self._memory = InMemory()
         self._was_full = self._is_closing = False
 
-    def assign(self, partitions: Iterable[Partition]) -> None:
-        """These partitions are this process's from now on."""
+    def assign(self, partitions: Iterable[Partition], ended: Callable[[Partition], Ended | None]) -> None:
+        """These partitions are this process's from now on. ``ended``: what is known to have ended of them before."""
         for partition in partitions:
-            self._offsets[partition] = PartitionOffsets()
+            self._offsets[partition] = PartitionOffsets(ended(partition))
 
     def take(self, records: Iterable[Record]) -> None:
         """Take records, in the order of their offsets. Those of partitions that are not this process's are let be."""
@@ -62,10 +62,11 @@ class LaneScheduler:
                 continue
             if offsets.next is not None and record.offset < offsets.next:
                 offsets = self._begin_anew(partition)
-            offsets.take(record.offset)
+            if not offsets.take(record.offset, record.timestamp):
+                continue
             key = lane_key(record)
             if self._left.has(partition, key):
-                offsets.leave(record.offset)
+                offsets.leave(record.offset, record.timestamp, is_first=False)
             else:
                 self._append(partition, key, record)
         self._leave_what_is_too_much()
@@ -97,7 +98,7 @@ class LaneScheduler:
         kept = max(lane.offered, (len(lane.records) + 1) // 2)
         newest = lane.pop_newest(kept)
         for record in newest:
-            lane.offsets.leave(record.offset)
+            lane.offsets.leave(record.offset, record.timestamp, is_first=record is newest[-1])
         if newest:
             self._left.leave(lane.partition, lane.key, newest[-1].offset)
 
@@ -144,10 +145,10 @@ class LaneScheduler:
         if not self._left.is_read(partition, key):
             return
         if self._fill_of(partition, key) < 1:
-            offsets.take_again(record.offset)
+            offsets.take_again(record.offset, record.timestamp)
             self._append(partition, key, record)
         else:
-            offsets.leave(record.offset)
+            offsets.leave(record.offset, record.timestamp, is_first=True)
             self._left.leave(partition, key, record.offset)
 
     def _fill_of(self, partition: Partition, key: bytes | None) -> float:
@@ -171,13 +172,13 @@ class LaneScheduler:
             return set(self._offsets)
         return {partition for partition, held in self._offsets.items() if held.pieces >= self._limits.pieces}
 
-    def committable(self, partitions: Collection[Partition] | None = None) -> dict[Partition, int]:
+    def committable(self, partitions: Collection[Partition] | None = None) -> dict[Partition, Committed]:
         """What may be committed and is not yet, of these partitions or of all."""
         chosen = self._offsets if partitions is None else partitions
         places = {p: self._offsets[p].committable() for p in chosen if p in self._offsets}
         return {partition: place for partition, place in places.items() if place is not None}
 
-    def committed(self, places: dict[Partition, int]) -> None:
+    def committed(self, places: dict[Partition, Committed]) -> None:
         for partition, place in places.items():
             if partition in self._offsets:
                 self._offsets[partition].committed(place)

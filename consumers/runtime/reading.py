@@ -6,15 +6,16 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetMetadataTooLargeError
 
 from consumers.runtime.handling import Handling
 from consumers.runtime.lanes import LaneScheduler
+from consumers.runtime.offsets import Committed, Ended, decoded
 from consumers.runtime.parsing import Partition, Record
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.reading_again import POLL_SECONDS, POLLED_RECORDS, OpenBackReader, ReadingAgain
@@ -24,9 +25,9 @@ from tenancy.service.telemetry import SCOPE, safe_message
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
 COMMIT_SECONDS = 0.5
-"""Between two commits."""
+"""Between two commits: after a kill, so much is begun once more at most."""
 KAFKA_SECONDS = 5.0
-"""For a commit."""
+"""For a commit, or for asking what was committed."""
 NOTE_SECONDS = 5.0
 """For noting that partitions are given up. Who has them next is careful for nothing where that is not noted."""
 AFTER_AN_ERROR_SECONDS = 2.0
@@ -39,7 +40,7 @@ class Reader(Protocol):
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> Mapping[Any, list[Record]]: ...
 
-    async def commit(self, offsets: dict[Any, int]) -> None: ...
+    async def commit(self, offsets: dict[Any, tuple[int, str]]) -> None: ...
 
     def assignment(self) -> Collection[Any]: ...
 
@@ -52,25 +53,29 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
     """One consumer's reading. It polls as long as it runs, also while memory is full or lanes are stuck: then its
     partitions are paused, and it stays a member of its group, whose other records go on.
 
-    ``open_back_reader`` opens what reads again what lanes left on the broker.
+    ``committed`` asks Kafka what the group has committed of some partitions. ``open_back_reader`` opens what reads
+    again what lanes left on the broker.
     """
 
     def __init__(
         self,
         handling: Handling,
         policy: HandlingPolicy,
+        committed: Callable[[Collection[Partition]], Awaitable[Mapping[Partition, Committed]]],
         share: Share,
         open_back_reader: OpenBackReader,
     ) -> None:
         self._share = share
         self._handling = handling
         self._policy = policy
+        self._ask_committed = committed
         self._lanes = LaneScheduler(handling.attempt, policy.lanes, self._pause)
         self._again = ReadingAgain(self._lanes, open_back_reader)
         self._reader: Reader | None = None
         self._task: asyncio.Task[None] | None = None
         self._generation = 0
         self._is_assigned = asyncio.Event()
+        self._keeps_metadata = True
 
     def start(self, reader: Reader) -> None:
         self._reader = reader
@@ -111,10 +116,23 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         partitions = [(topic, partition) for topic, partition in assigned]
+        known = await self._known_to_have_ended(partitions)
         self._handling.crash_loops.assigned(partitions)
-        self._lanes.assign(partitions)
+        self._lanes.assign(partitions, known.get)
         self._share.assigned(partitions)
         self._is_assigned.set()
+
+    async def _known_to_have_ended(self, partitions: Collection[Partition]) -> dict[Partition, Ended | None]:
+        if not partitions:
+            return {}
+        try:
+            async with asyncio.timeout(KAFKA_SECONDS):
+                committed = await self._ask_committed(partitions)
+        except Exception as error:
+            # What had ended behind the committed offset is handled once more, which does no harm.
+            logger.warning("committed offsets not read", extra={"reason": safe_message(error)})
+            return {}
+        return {partition: decoded(place) for partition, place in committed.items()}
 
     async def _run(self, reader: Reader) -> None:
         due = time.monotonic()
@@ -148,10 +166,15 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
         places = {p: place for p, place in self._lanes.committable().items() if p in held}
         if not places:
             return
-        offsets = {TopicPartition(*p): place for p, place in places.items()}
+        offsets = {
+            TopicPartition(*p): (place.offset, place.metadata if self._keeps_metadata else "")
+            for p, place in places.items()
+        }
         try:
             async with asyncio.timeout(KAFKA_SECONDS):
                 await reader.commit(offsets)
+        except OffsetMetadataTooLargeError:
+            self._keeps_metadata = False  # brokers may be set to take less
         except (KafkaError, TimeoutError) as error:
             logger.warning("not committed", extra={"reason": safe_message(error)})
         else:

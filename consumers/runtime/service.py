@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -17,6 +17,7 @@ from consumers.runtime.crash_loops import CrashLoopGuard
 from consumers.runtime.dispatch import Dispatcher, Handlers, OnDeadLetter
 from consumers.runtime.handling import Handling
 from consumers.runtime.liveness import Progress
+from consumers.runtime.offsets import Committed
 from consumers.runtime.parsing import Partition
 from consumers.runtime.reading import Reader, Reading
 from consumers.runtime.reading_again import BackReader
@@ -71,7 +72,7 @@ class Consumer:
         )
         crash_loops = CrashLoopGuard(self.group_id, self.dispatcher.tenancy, policy.ended_processes, self._end)
         handling = Handling(self.dispatcher, self.progress, crash_loops, Redeliveries(policy.deliveries))
-        self._reading = Reading(handling, policy, self.share, self._back_reader)
+        self._reading = Reading(handling, policy, self._committed, self.share, self._back_reader)
         # Without a handler: FastStream connects, joins the group and leaves it; reading and committing is ours, since
         # what it acknowledges is the consumer's position and no record (reference/kafka.md 1.2).
         self._subscriber = self.broker.subscriber(
@@ -99,6 +100,11 @@ class Consumer:
             return None
         end: int | None = consumer.highwater(place)
         return end
+
+    async def _committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+        places = [TopicPartition(*partition) for partition in partitions]
+        found = await self.broker.config.admin_client.list_consumer_group_offsets(self.group_id, partitions=places)
+        return {(topic, number): Committed(held.offset, held.metadata or "") for (topic, number), held in found.items()}
 
     @asynccontextmanager
     async def _back_reader(self) -> AsyncIterator[BackReader]:

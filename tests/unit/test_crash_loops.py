@@ -24,6 +24,7 @@ from consumers.runtime.handling import Handling
 from consumers.runtime.lane import LaneLimits
 from consumers.runtime.lanes import LaneScheduler
 from consumers.runtime.liveness import Progress
+from consumers.runtime.offsets import Committed, decoded
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
 from schemas.base.contract import read_tolerant
@@ -51,6 +52,7 @@ TELEMETRY = configure_telemetry("test", None)
 PARTITION = (events.TENANTS, 0)
 GROUP = "curation.v1"
 DIES = "dies"
+FIRST = Committed(0)
 
 
 @dataclass
@@ -115,7 +117,7 @@ class Topic:
     begun: list[str] = field(default_factory=list)
     _back: int = 0
 
-    place: int = 0
+    place: Committed = FIRST
 
     def add(self, *made: events.EventData, tenant: str = "t1") -> None:
         for data in made:
@@ -217,8 +219,8 @@ class SideBySide(Consuming):
         super().__post_init__()
         limits = LaneLimits(side_by_side=3, records=100, bytes=10**6)
         self.lanes = LaneScheduler(self._attempt, limits, lambda: 0.0)
-        self.lanes.assign([PARTITION])
-        self.taken = self.topic.place
+        self.lanes.assign([PARTITION], lambda _: decoded(self.topic.place))
+        self.taken = self.topic.place.offset
 
     async def _attempt(self, records: Sequence[Any]) -> int:
         if self.died.is_set():
@@ -240,7 +242,7 @@ class SideBySide(Consuming):
             if place is not None:
                 self.topic.place = place
                 self.topic.take_back()
-            if self.topic.place == len(self.topic.records):
+            if self.topic.place == Committed(len(self.topic.records)):
                 return True
         GRAVEYARD.extend(cast("set[asyncio.Future[Any]]", set(self.lanes._turns)))
         return False

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from consumers.runtime.lane import LaneLimits, size
 from consumers.runtime.lanes import LaneScheduler
+from consumers.runtime.offsets import Committed, decoded
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from tenancy.platform.clock import utc_now
@@ -48,7 +49,7 @@ class Stand:
     def __post_init__(self) -> None:
         STANDS.append(self)
         self.lanes = LaneScheduler(self._attempt, self.limits, lambda: 0.0)
-        self.lanes.assign([PARTITION, (events.CURATION, 1), (events.TENANTS, 0)])
+        self.lanes.assign([PARTITION, (events.CURATION, 1), (events.TENANTS, 0)], lambda _: None)
 
     async def _attempt(self, records: Sequence[Any]) -> int:
         record = records[0]
@@ -59,6 +60,9 @@ class Stand:
             return int(await self.under_way[record.offset])
         finally:
             del self.under_way[record.offset]
+
+    def assign(self, place: Committed) -> None:
+        self.lanes.assign([PARTITION], lambda _: decoded(place))
 
     async def take(self, *records: Any) -> None:
         self.lanes.take(records)
@@ -72,7 +76,8 @@ class Stand:
         await turns()
 
     def committable(self) -> int | None:
-        return self.lanes.committable([PARTITION]).get(PARTITION)
+        place = self.lanes.committable([PARTITION]).get(PARTITION)
+        return None if place is None else place.offset
 
 
 @pytest.fixture(autouse=True)
@@ -194,10 +199,15 @@ async def test_a_partition_that_moves_is_committed_up_to_what_ended_and_what_wai
     await revoking
     assert stand.committable() == 1
     assert stand.begun == [0, 2, 70], "nothing more of it is begun"
+    place = stand.lanes.committable()[PARTITION]
     stand.lanes.forget([PARTITION])
     assert PARTITION not in stand.lanes.committable()
     await stand.take(a_record("a", 4))
     assert stand.begun == [0, 2, 70], "what is read of it late is let be"
+    again = Stand()
+    again.assign(place)
+    await again.take(a_record("a", 1), a_record("b", 2), a_record("b", 3))
+    assert again.begun == [1, 3], "who has it next begins exactly what had not ended"
 
 
 async def test_of_a_partition_that_moved_nothing_is_begun_that_waited_for_room_or_to_come_again(
@@ -228,7 +238,7 @@ async def test_what_outlasts_the_bound_of_a_move_is_not_committed_and_its_tenant
     await stand.lanes.revoke([PARTITION], 0.001)
     assert stand.committable() == 0
     stand.lanes.forget([PARTITION])
-    stand.lanes.assign([PARTITION])
+    stand.lanes.assign([PARTITION], lambda _: None)
     late = stand.under_way[0]
     await stand.take(a_record("a", 0), a_record("b", 2))
     assert stand.begun == [0, 2], "of a, the one before is still in hand"
@@ -258,11 +268,12 @@ async def test_order_per_tenant_and_commits_hold_through_failures_moves_and_kill
     """Lives of processes over one partition. Each attempt ends or fails at random; then the process is killed, or its
     partition moves; the last one comes to the end.
     """
-    place, ended = 0, set[int]()
+    place, ended = Committed(0), set[int]()
     records = [a_record(tenant, offset) for offset, tenant in enumerate(log)]
     for is_last in (False, False, False, True):
-        stand = Stand()
-        await stand.take(*records[place:])
+        stand, committed = Stand(), set(ended)
+        stand.assign(place)
+        await stand.take(*records[place.offset :])
         for _ in range(10**6 if is_last else chance.randrange(12)):
             if not stand.under_way:
                 break
@@ -278,15 +289,29 @@ async def test_order_per_tenant_and_commits_hold_through_failures_moves_and_kill
                 await stand.lanes.revoke([PARTITION], 0.0)
             found = stand.lanes.committable().get(PARTITION)
             if found is not None and (is_moving or chance.random() < 0.3):
-                assert ended >= set(range(found)), "never past what has not ended"
+                assert ended >= set(range(found.offset)), "never past what has not ended"
                 stand.lanes.committed({PARTITION: found})
-                place = found
+                place, committed = found, set(ended)
             if is_moving:
                 break
+        again = set(range(len(log))) - committed
         if not is_last:
-            ended = set(range(place))  # killed: what is not committed is begun again
+            ended = committed  # killed: what ended since is begun again, and nothing else that had ended
+        left = Stand()
+        left.assign(place)
+        await left.take(*records[place.offset :])
+        assert set(left.begun) == _firsts(log, again)
+        await left.lanes.stop(0.0)
         await stand.lanes.stop(0.0)
     assert ended == set(range(len(log)))
+
+
+def _firsts(log: list[str], offsets: set[int]) -> set[int]:
+    """What is begun first of these: the first of each tenant, as far as there is room side by side."""
+    firsts: dict[str, int] = {}
+    for offset in sorted(offsets):
+        firsts.setdefault(log[offset], offset)
+    return set(list(firsts.values())[: LIMITS.side_by_side])
 
 
 @examples(50)
@@ -300,11 +325,12 @@ async def test_order_per_tenant_and_commits_hold_where_memory_is_smaller_than_th
     log: list[str], memory: int, run: int, chance: random.Random
 ) -> None:
     """Lives of processes over one partition that read ahead, read again, end records and commit in any order."""
-    place = 0
+    place, known = Committed(0), set[int]()
     records = [a_record(tenant, offset) for offset, tenant in enumerate(log)]
     for is_last in (False, False, True):
         stand = Stand(LaneLimits(side_by_side=2, records=memory, bytes=10**6, run=run))
-        front, ended, steps = place, set(range(place)), 0
+        stand.assign(place)
+        front, ended, steps = place.offset, set(known), 0
         while ended != set(range(len(log))) if is_last else chance.random() < 0.98:
             steps += 1
             assert steps < 100_000, "it gets on"
@@ -331,9 +357,9 @@ async def test_order_per_tenant_and_commits_hold_where_memory_is_smaller_than_th
                 case 3:
                     found_place = stand.lanes.committable().get(PARTITION)
                     if found_place is not None:
-                        assert ended >= set(range(found_place)), "never past what has not ended"
+                        assert ended >= set(range(found_place.offset)), "never past what has not ended"
                         stand.lanes.committed({PARTITION: found_place})
-                        place = found_place
+                        place, known = found_place, set(ended)
         if is_last:
             assert stand.committable() in (None, len(log))
             assert (stand.lanes._memory.records, stand.lanes._memory.bytes, stand.lanes._lanes) == (0, 0, {})
@@ -341,7 +367,7 @@ async def test_order_per_tenant_and_commits_hold_where_memory_is_smaller_than_th
             await stand.lanes.revoke([PARTITION], 0.0)
             found_place = stand.lanes.committable().get(PARTITION)
             if found_place is not None:
-                place = found_place
+                place, known = found_place, set(ended)
         await stand.lanes.stop(0.0)
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, KafkaConnectionError
+from aiokafka.errors import CommitFailedError, KafkaConnectionError, OffsetMetadataTooLargeError
 
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.handling import Handling
 from consumers.runtime.lane import LaneLimits
 from consumers.runtime.liveness import Progress
+from consumers.runtime.offsets import Committed
+from consumers.runtime.parsing import Partition
 from consumers.runtime.reading import IDLE_POLL_SECONDS, Reading
 from consumers.runtime.reading_again import POLL_SECONDS
 from consumers.runtime.redeliveries import Redeliveries
@@ -37,7 +39,7 @@ class Kafka:
     """One partition and one group's place on it, and a consumer that has it: what :class:`Reader` asks for."""
 
     records: list[Any] = field(default_factory=list)
-    places: dict[Any, int] = field(default_factory=dict)
+    places: dict[Any, tuple[int, str]] = field(default_factory=dict)
     held: set[Any] = field(default_factory=lambda: {PLACE})
     position: int = 0
     polls: int = 0
@@ -75,7 +77,7 @@ class Kafka:
         self.position += len(found)
         return {PLACE: found} if found else {}
 
-    async def commit(self, offsets: dict[Any, int]) -> None:
+    async def commit(self, offsets: dict[Any, tuple[int, str]]) -> None:
         assert set(offsets) <= self.held
         if self.commit_error is not None:
             raise self.commit_error
@@ -89,6 +91,9 @@ class Kafka:
 
     def resume(self, *partitions: Any) -> None:
         self.is_paused = False
+
+    async def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+        return {(p.topic, p.partition): Committed(*place) for p, place in self.places.items()}
 
 
 @dataclass
@@ -142,7 +147,7 @@ class Process:
         in_hand = NothingGuarded("test", tenancy, 5, lambda _: None)
         handling = Handling(dispatcher, self.progress, in_hand, Redeliveries(POLICY.deliveries))
         self.share = Share()
-        self.reading = Reading(handling, policies, self.share, kafka.back_reader)
+        self.reading = Reading(handling, policies, kafka.committed, self.share, kafka.back_reader)
 
     async def _handle(self, event: Event, ports: Any) -> Outcome:
         number = int(event.data.natural_key().split("|")[0].split("/")[0].removeprefix("c"))
@@ -153,7 +158,7 @@ class Process:
         return Outcome.EFFECT
 
     async def join(self) -> None:
-        self.kafka.position = self.kafka.places.get(PLACE, 0)
+        self.kafka.position = self.kafka.places.get(PLACE, (0, ""))[0]
         self.reading.start(self.kafka)
         await self.reading.on_partitions_assigned([PLACE])
 
@@ -194,7 +199,7 @@ async def test_a_consumer_with_nothing_to_do_waits_for_longer_until_a_record_com
     assert kafka.polled_for == POLL_SECONDS, "what has ended is still to be committed"
     kafka.commit_error = None
     await until(lambda: kafka.polled_for == IDLE_POLL_SECONDS)
-    assert kafka.places[PLACE] == 1
+    assert kafka.places[PLACE] == (1, "")
     await process.reading.stop()
 
 
@@ -211,20 +216,20 @@ async def test_what_the_group_assigns_is_the_share_until_it_assigns_anew() -> No
     await process.kill()
 
 
-async def test_nothing_passes_what_has_not_ended_and_who_comes_next_goes_on_from_there() -> None:
+async def test_what_ended_is_committed_and_a_process_that_is_killed_repeats_exactly_what_had_not() -> None:
     kafka = Kafka()
     kafka.add("stuck", "a", "b", "stuck", "a")
     first = Process(kafka)
     first.holding = {"stuck"}
     await first.join()
-    await until(lambda: len(first.done) == 3 and PLACE in kafka.places)
+    await until(lambda: len(first.done) == 3 and kafka.places.get(PLACE, (0, ""))[1])
     await asyncio.sleep(0.02)
-    assert kafka.places[PLACE] == 0, "nothing passes what has not ended"
+    assert kafka.places[PLACE][0] == 0, "nothing passes what has not ended"
     await first.kill()
     second = Process(kafka)
     await second.join()
-    await until(lambda: kafka.places[PLACE] == 5)
-    assert (sorted(first.done), sorted(second.done)) == ([1, 2, 4], [0, 1, 2, 3, 4])
+    await until(lambda: kafka.places[PLACE] == (5, ""))
+    assert (sorted(first.done), second.begun) == ([1, 2, 4], [0, 3])
     await second.reading.stop()
 
 
@@ -243,8 +248,8 @@ async def test_a_polite_stop_lets_what_is_in_hand_end_and_commits_it() -> None:
     assert not process.reading.is_running()
     after = Process(kafka)
     await after.join()
-    await until(lambda: kafka.places[PLACE] == 3)
-    assert sorted(after.done) == [1, 2]
+    await until(lambda: kafka.places[PLACE] == (3, ""))
+    assert after.begun == [1]
     await after.reading.stop()
 
 
@@ -260,11 +265,11 @@ async def test_in_a_rebalance_what_is_in_hand_ends_and_is_committed_before_the_p
     assert not moving.done()
     process.holding = set()
     await moving
-    assert kafka.places[PLACE] == 2
+    assert kafka.places[PLACE][0] == 2
     kafka.position = 2
     await process.reading.on_partitions_assigned([PLACE])  # it comes back, as most do
-    await until(lambda: kafka.places[PLACE] == 4)
-    assert set(process.done) == {0, 1, 2, 3}
+    await until(lambda: kafka.places[PLACE] == (4, ""))
+    assert sorted(process.done) == [0, 1, 2, 3], "each once"
     await process.reading.stop()
 
 
@@ -273,14 +278,14 @@ async def test_what_was_read_before_a_partition_moved_is_not_begun_after_it(come
     kafka = Kafka()
     process = Process(kafka)
     await process.join()
-    process.reading._is_assigned.clear()
+    process.reading._is_assigned.clear()  # as while the committed offsets are asked for
     kafka.add("a")
     await until(lambda: kafka.position == 1)
     await process.reading.on_partitions_revoked([PLACE])
     if comes_back:
         kafka.position = 0
         await process.reading.on_partitions_assigned([PLACE])
-        await until(lambda: kafka.places.get(PLACE) == 1)
+        await until(lambda: kafka.places.get(PLACE) == (1, ""))
     else:
         kafka.held = set()
         await process.reading.on_partitions_assigned([])
@@ -302,7 +307,7 @@ async def test_memory_full_of_tenants_pauses_the_partitions_and_polling_goes_on(
     await until(lambda: kafka.polls > polls + 20)  # a member of its group it stays
     assert kafka.position == 30
     process.holding = set()
-    await until(lambda: kafka.places.get(PLACE) == 60)
+    await until(lambda: kafka.places.get(PLACE) == (60, ""))
     assert sorted(process.done) == list(range(60))
     await process.reading.stop()
 
@@ -325,12 +330,12 @@ async def test_a_flood_of_any_size_delays_nobody_and_is_handled_in_order_from_th
     await until(lambda: sorted(process.done) == [90, 181])
     assert (process.begun[0], kafka.is_paused, process.reading._lanes._memory.records < 10) == (0, False, True)
     process.holding = set()
-    await until(lambda: kafka.places.get(PLACE) == 202)
+    await until(lambda: kafka.places.get(PLACE) == (202, ""))
     assert [offset for offset in process.done if offset in floods] == floods
     assert len(process.done) == 202, "each once"
     await until(lambda: kafka.back_readers == 0)
     kafka.add("flood")
-    await until(lambda: kafka.places.get(PLACE) == 203)
+    await until(lambda: kafka.places.get(PLACE) == (203, ""))
     assert kafka.back_readers == 0, "nothing is left, and the front has what comes"
     await process.reading.stop()
 
@@ -346,14 +351,14 @@ async def test_many_floods_of_one_partition_get_on_side_by_side() -> None:
     await process.join()
     await until(lambda: 300 in process.done or kafka.is_paused)
     process.holding = set()
-    await until(lambda: kafka.places.get(PLACE) == 301)
+    await until(lambda: kafka.places.get(PLACE) == (301, ""))
     assert all(sorted(run) == run for run in ([o for o in process.done if o // 20 == n] for n in range(15)))
     assert len(process.done) == 301
     await process.reading.stop()
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
-async def test_who_has_a_partition_next_goes_on_where_a_flood_had_come_to(is_killed: bool) -> None:
+async def test_who_has_a_partition_next_handles_exactly_what_had_not_ended_of_a_flood(is_killed: bool) -> None:
     kafka = Kafka()
     floods = flood(kafka)
     first = Process(kafka, lanes=SMALL)
@@ -361,7 +366,7 @@ async def test_who_has_a_partition_next_goes_on_where_a_flood_had_come_to(is_kil
     await until(lambda: len(first.done) > 40 and 181 in first.done)
     if is_killed:
         first.holding = {"flood"}
-        await until(lambda: first.begun[-1] not in first.done and kafka.places[PLACE] == first.begun[-1])
+        await until(lambda: first.begun[-1] not in first.done and kafka.places[PLACE][0] == first.begun[-1])
         await first.kill()
     else:
         await first.reading.on_partitions_revoked([PLACE])
@@ -370,10 +375,10 @@ async def test_who_has_a_partition_next_goes_on_where_a_flood_had_come_to(is_kil
         await first.reading.stop()
     second = Process(kafka, lanes=SMALL)
     await second.join()
-    await until(lambda: kafka.places.get(PLACE) == 202)
+    await until(lambda: kafka.places.get(PLACE) == (202, ""))
     handled = first.done + second.done
     assert [offset for offset in handled if offset in floods] == floods
-    assert set(handled) == set(range(202))
+    assert sorted(handled) == list(range(202))
     await second.reading.stop()
 
 
@@ -389,7 +394,7 @@ async def test_what_retention_removes_of_a_flood_is_not_waited_for(
     await until(lambda: len(process.done) == 2)
     kafka.removed = removed
     process.holding = set()
-    await until(lambda: kafka.places.get(PLACE) == 202)
+    await until(lambda: kafka.places.get(PLACE) == (202, ""))
     done = [offset for offset in process.done if offset not in (90, 181)]
     assert done == sorted(done)
     assert set(range(removed, 202)) <= set(process.done)
@@ -405,7 +410,7 @@ async def test_what_fails_while_records_are_read_again_is_said_and_tried_again(
     flood(kafka)
     process = Process(kafka, lanes=SMALL)
     await process.join()
-    await until(lambda: kafka.places.get(PLACE) == 202)
+    await until(lambda: kafka.places.get(PLACE) == (202, ""))
     said = [vars(record) for record in caplog.records if record.message == "reading again failed"]
     assert (len(said), "secret" in str(said)) == (2, False)
     await process.reading.stop()
@@ -432,7 +437,7 @@ async def test_a_partition_whose_unfinished_events_lie_in_too_many_pieces_is_rea
     await until(lambda: kafka.is_paused)
     kafka.add("late")
     process.holding = set()
-    await until(lambda: kafka.places.get(PLACE) == 81)
+    await until(lambda: kafka.places.get(PLACE) == (81, ""))
     assert len(process.done) == 81
     await process.reading.stop()
 
@@ -445,7 +450,24 @@ async def test_a_commit_that_fails_is_said_and_made_again(error: Exception, capl
     await process.join()
     await until(lambda: any(record.message == "not committed" for record in caplog.records))
     kafka.commit_error = None
-    await until(lambda: kafka.places.get(PLACE) == 2)
+    await until(lambda: kafka.places.get(PLACE) == (2, ""))
+    await process.reading.stop()
+
+
+async def test_brokers_that_take_no_metadata_are_told_the_offset_alone() -> None:
+    class Terse(Kafka):
+        async def commit(self, offsets: dict[Any, tuple[int, str]]) -> None:
+            if any(metadata for _, metadata in offsets.values()):
+                raise OffsetMetadataTooLargeError
+            await super().commit(offsets)
+
+    kafka = Terse()
+    kafka.add("a", "b", "c")
+    process = Process(kafka)
+    process.holding = {"b"}
+    await process.join()
+    await until(lambda: len(process.done) == 2 and kafka.places.get(PLACE) == (1, ""))
+    process.holding = set()
     await process.reading.stop()
 
 
@@ -454,9 +476,25 @@ async def test_an_error_of_the_bus_ends_no_reading(caplog: pytest.LogCaptureFixt
     kafka.add("a")
     process = Process(kafka)
     await process.join()
-    await until(lambda: kafka.places.get(PLACE) == 1)
+    await until(lambda: kafka.places.get(PLACE) == (1, ""))
     assert process.reading.is_running()
     said = [vars(record) for record in caplog.records if record.message == "reading failed"]
     assert len(said) == 2
     assert "secret" not in str(said)
+    await process.reading.stop()
+
+
+async def test_where_the_committed_offsets_are_not_told_what_had_ended_is_handled_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Mute(Kafka):
+        async def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+            raise KafkaConnectionError("x")
+
+    kafka = Mute(places={PLACE: (0, "gA==")})
+    kafka.add("a")
+    process = Process(kafka)
+    await process.join()
+    await until(lambda: kafka.places.get(PLACE) == (1, ""))
+    assert any(record.message == "committed offsets not read" for record in caplog.records)
     await process.reading.stop()

@@ -227,12 +227,12 @@ async def test_a_lane_offers_its_next_records_and_goes_on_behind_those_that_ende
         return min(2, len(records)) if len(offered) != 2 else 0
 
     lanes = LaneScheduler(attempt, LaneLimits(side_by_side=1, records=100, bytes=10**6, run=3), lambda: 0.0)
-    lanes.assign([PARTITION])
+    lanes.assign([PARTITION], lambda _: None)
     lanes.take([granted(n) for n in range(5)])
     for _ in range(50):
         await asyncio.sleep(0)
     assert offered == [[0, 1, 2], [2, 3, 4], [2, 3, 4], [4]]
-    assert lanes.committable()[PARTITION] == 5
+    assert lanes.committable()[PARTITION].offset == 5
 
 
 async def test_a_partition_that_moves_waits_for_the_whole_run_in_hand() -> None:
@@ -245,12 +245,12 @@ async def test_a_partition_that_moves_waits_for_the_whole_run_in_hand() -> None:
         return len(records)
 
     lanes = LaneScheduler(attempt, LaneLimits(side_by_side=1, records=100, bytes=10**6, run=3), lambda: 0.0)
-    lanes.assign([PARTITION])
+    lanes.assign([PARTITION], lambda _: None)
     lanes.take([granted(n) for n in range(5)])
     await asyncio.sleep(0)
     moving = asyncio.create_task(lanes.revoke([PARTITION], 5.0))
     await asyncio.sleep(0)
     done.set()
     await moving
-    assert (begun, lanes.committable()[PARTITION]) == ([0, 1, 2], 3)
+    assert (begun, lanes.committable()[PARTITION].offset) == ([0, 1, 2], 3)
     assert (lanes._memory.records, lanes._memory.bytes) == (0, 0)
