@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction.labelled import Found
 
-_UNIT = re.compile(
+UNIT = re.compile(
     r"\s?(?:[x×]\s?10|\+?\s?(?:mg|mcg|ug|µg|μg|g\b|gm|kg|lbs?\b|ml|cc\b|l\b|dl|units?|u\b|iu|"
     r"meq|mmol|mm|cm|k\b|cfu|copies|cells|cal|kcal|kj|rads?|gy|bpm|"
-    r"%|ng|pg|/\s?(?:ml|ul|µl|μl|mm|hpf|l\b|day|d\b|hr?\b|kg|min|dose)|per\b|tabs?|doses?|"
+    r"%|ppm\b|ppb\b|ng|pg|/\s?(?:ml|ul|µl|μl|mm|hpf|l\b|day|d\b|hr?\b|kg|min|dose)|per\b|tabs?|doses?|"
     r"steps|people|patients|participants|dollars|platelets|parasites|million|billion|days?|"
     r"weeks?|months?|years?|hours?|hrs?|min))",
     re.IGNORECASE,
@@ -24,7 +24,7 @@ _PUBLIC = re.compile(
     re.IGNORECASE,
 )
 _PUBLIC_TOKEN = re.compile(
-    r"[cpyr]{0,2}T[0-4x][a-d]?N[0-3x][a-c]?(?:M[01x][a-c]?)?|A[123]L[1-4]B[123]p?|E[1-4]V[1-5]M[1-6]|[GJ]\d{4}|(?:NG|CG|TA|QS|IPG|HST|MTG|DG)\d{1,3}|"
+    r"[cpyr]{0,2}T[0-4x][a-d]?N[0-3x][a-c]?(?:M[01x][a-c]?)?|A[123]L[1-4]B[123]p?|E[1-4]V[1-5]M[1-6]|[DGJ]\d{4}|E[01]\d{3}|(?:NG|CG|TA|QS|IPG|HST|MTG|DG)\d{1,3}|"
     r"(?:NCT|ISRCTN|rs|PMC|ENS[GTP]|NM_|NP_|HP|MESH|OMIM)\d{3,}|[A-Z]{2,4}-\d{3}(?!\d)|(?:CO|PR|OA)-\d{1,3}|(?:JNJ|MK|ABT|BMS|"
     r"GSK|LY|PF|AZD|BAY|RG|RO|BI|CC|TAK|AMG|SAR|UK|BNT)(?:-\d{3,}|\d{3,5}(?!\d))\w?",
     re.IGNORECASE,
@@ -58,7 +58,7 @@ _HANDLE = re.compile(
 )
 _LOGIN = re.compile(
     r"(?<!\w)(?:user(?:\s?(?:name|id))?|login(?:\s?id)?|logged\sin\sas|posts?\sas|handle|gamertag|screen\s?name|insta(?:gram)?|snap(?:chat)?|tiktok|"
-    r"telegram|discord|reddit|skype|wechat|venmo)\s?[:=#]?\s(?P<login>[a-z]{1,20}(?:[._-](?:[a-z]{1,20}|\d{1,6})|\d{1,6})+)(?!\w)",
+    r"telegram|mychart|discord|reddit|skype|wechat|venmo)\s?[:=#]?\s(?P<login>[a-z]{1,20}(?:[._-](?:[a-z]{1,20}|\d{1,6})|\d{1,6})+)(?!\w)",
     re.IGNORECASE,
 )
 _URL = re.compile(r"(?<![\w@])(?:https?://|ftp://|hxxps?://|www\.)[^\s<>\"']{2,500}", re.IGNORECASE)
@@ -207,7 +207,7 @@ def _phones(text: str) -> Iterator[Found]:
             yield match.start(), match.end(), T.FAX if "fax" in before else T.PHONE
     for match in _PHONE_7.finditer(text):
         low, high = int(match[1]), int(match[2])
-        dose = _UNIT.match(text, match.end()) or (low % 50 == 0 and high % 50 == 0 and high > low)
+        dose = UNIT.match(text, match.end()) or (low % 50 == 0 and high % 50 == 0 and high > low)
         if not dose and not _PUBLIC.search(text, max(0, match.start() - 30), match.start()):
             yield match.start(), match.end(), T.PHONE
 
@@ -221,9 +221,9 @@ def _is_no_date(value: str) -> bool:
 def _long_numbers(text: str) -> Iterator[Found]:
     for match in _LONG.finditer(text):
         digits = match.group().lstrip("#")
-        if (_UNIT.match(text, match.end()) and digits.rstrip("0") != digits) or digits.endswith("0000"):
+        if (UNIT.match(text, match.end()) and digits.rstrip("0") != digits) or digits.endswith("0000"):
             continue
-        if _UNIT.match(text, match.end()) and len(digits) < 9:
+        if UNIT.match(text, match.end()) and len(digits) < 9:
             continue
         if _PUBLIC.search(text[max(0, match.start() - 30) : match.start()]):
             continue
@@ -233,7 +233,7 @@ def _long_numbers(text: str) -> Iterator[Found]:
             yield match.start(), match.end(), T.ID
     for match in _MIXED.finditer(text):
         value = match.group()
-        if _looks_like_an_id(value) and not _PUBLIC_TOKEN.fullmatch(value) and not _UNIT.match(text, match.end()):
+        if _looks_like_an_id(value) and not _PUBLIC_TOKEN.fullmatch(value) and not UNIT.match(text, match.end()):
             if _PUBLIC.search(text[max(0, match.start() - 30) : match.start()]):
                 continue
             yield match.start(), match.end(), T.ID
@@ -250,7 +250,7 @@ def _looks_like_an_id(value: str) -> bool:
         groups = value.split("-")
         return len(groups) >= 2 and digits >= 8 and all(groups) and not _is_range_or_date(groups)
     if re.fullmatch(r"\d+(?:[-.]\d+)?[- ]?[a-z]{1,12}", value, re.IGNORECASE):  # 5000units, 1500mL, 65-year
-        return digits >= 6 and letters <= 3 and not _UNIT.match(value, len(runs[0]))
+        return digits >= 6 and letters <= 3 and not UNIT.match(value, len(runs[0]))
     if re.search(r"(?:19|20)\d\d", value) and digits == 4:
         return False
     if BIRTHS.fullmatch(value):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tenancy.redaction import ages, dates, labelled, names, numbers, places, spoken, words
+from tenancy.redaction import ages, dates, labelled, names, numbers, partial_places, places, spoken, words
 from tenancy.redaction.port import Span
 
 NAME = "clinical-rules"
@@ -19,6 +19,6 @@ class RuleDetector:
         words.load()
 
     def find(self, text: str) -> Iterator[Span]:
-        for subject in (labelled, numbers, dates, spoken, ages, places, names):
+        for subject in (labelled, numbers, dates, spoken, ages, places, partial_places, names):
             for start, end, kind in subject.find(text):
                 yield Span(start, end, kind, NAME)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tenancy.redaction.port import RedactionGate
 
 NAME = "sano-gate"
-VERSION = "13"
+VERSION = "14"
 """Raise with every change of a rule, a list or a model."""
 
 

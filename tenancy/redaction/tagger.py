@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction import words
 from tenancy.redaction.name_signs import EPONYM_AFTER, PARTICLES, is_classed
-from tenancy.redaction.numbers import BIRTHS, is_public
+from tenancy.redaction.numbers import BIRTHS, UNIT, is_public
 from tenancy.redaction.port import Span
 from tenancy.redaction.token_model import CLASSES
 
@@ -53,6 +53,9 @@ _PART: Least = (2.0, 0.2)
 
 _BESIDE: Least = (2.0, 0.08)
 """Of what a number may go on with."""
+
+EVERYDAY, NOBODYS = 4.2, -8.5
+"""What is in lower case, written as often as that, and less like a name, is a word: ``counter``, ``problem``."""
 
 _NEVER: Least = (2.0, 2.0)
 
@@ -129,7 +132,8 @@ def _stories(opinion: Opinion) -> Iterator[Span]:
 def _spans(text: str, start: int, end: int, kind: T) -> Iterator[Span]:
     """A run without the sign of possession at its end."""
     owned = _OWNED.search(text, start, end)
-    yield Span(start, owned.start() if owned else end, kind, NAME)
+    if not is_public(text, start, end):
+        yield Span(start, owned.start() if owned else end, kind, NAME)
 
 
 def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], beside: T | None = None) -> T | None:
@@ -149,7 +153,9 @@ def _least(text: str, start: int, end: int, kind: T) -> Least:
     """How likely a word has to be."""
     word = text[start:end]
     if any(map(str.isdigit, word)):
-        return _least_of_number(word, kind)
+        unit = UNIT.match(text, end)
+        measured = unit is not None and not text[unit.end() : unit.end() + 1].isalpha()  # "6087 calle ocho" is none
+        return _NEVER if measured else _least_of_number(word, kind)
     if kind not in _NAMES:
         return UNKNOWN if kind is T.ID and (word.isupper() or word in "-/") else _NEVER
     if len(word) == 1:
@@ -161,6 +167,8 @@ def _least(text: str, start: int, end: int, kind: T) -> Least:
         return COMMON
     if words.is_name(word) or words.is_strange(word):
         return UNKNOWN
+    if word.islower() and words.zipf(word) >= EVERYDAY and words.name_likeness(word) < NOBODYS:
+        return COMMON
     listed = words.is_surname(word) or words.is_first_name(word) or words.is_place(word)
     return LISTED if listed and word[0].isupper() else WORD
 

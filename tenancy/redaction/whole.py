@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from schemas.base.redaction import SAFE_HARBOR
 from schemas.base.redaction import IdentifierType as T
+from tenancy.redaction import words
+from tenancy.redaction.partial_places import TRADES
 from tenancy.redaction.port import Span
 from tenancy.redaction.weekdays import AFTER, BEFORE
 
@@ -29,6 +31,14 @@ _OWN_NAME = re.compile(
     r"'s(?=\s?[.,;:)?!]|\s?$|\s(?:is|was|has|with|and|on|for|after|today|yesterday|last)\b)", re.MULTILINE
 )
 """Of hospitals that are called so: ``biopsy at Addenbrooke's was benign``."""
+_HEAD = re.compile(
+    r"(?<![\w-])(?:HMP|HMYOI|RAF|RNAS|Fort|Camp|Port|Mount|Lake|Cape|Glen|Isle of|Upper|Lower|Great|Little|Nether)\s\Z"
+)
+_FIRM = re.compile(
+    rf"(?:\s&\s(?P<other>[A-Z][a-z]{{2,20}}))?(?:\s{TRADES}){{1,3}}(?![\w-])|\s&\s(?P<last>[A-Z][a-z]{{2,20}})(?![\w-])|"
+    r"(?:(?<=Station)|(?<=Store)|(?<=Plant)|(?<=Depot)|(?<=Precinct)|(?<=Lodge)|(?<=Post))\s#?\d{1,4}(?![\w/%]|\.\d)"
+)
+"""Behind a firm's name, its trade, its other owner or its number: ``Peavey Corner Drug``, ``Dunmore Slate & Tile``."""
 _FARTHEST = 80
 """So many characters before a span are read."""
 
@@ -43,8 +53,16 @@ def whole(text: str, span: Span) -> Span:
         before = _NAMED_THE.search(near) or (_BEFORE_STREET.search(near) if SAFE_HARBOR[span.type] == "B" else None)
         after = _GENERATION.match(text, span.end) if SAFE_HARBOR[span.type] == "A" else None
         after = after or (_OWN_NAME.match(text, span.end) if _PLACE_OF.search(near) else None)
+        if before is None and after is None and SAFE_HARBOR[span.type] in "AB" and text[span.start].isupper():
+            before, after = _HEAD.search(near), _firm(text, span.end)
     start = span.start - len(before.group()) if before else span.start
     return replace(span, start=start, end=after.end() if after else span.end)
+
+
+def _firm(text: str, end: int) -> re.Match[str] | None:
+    more = _FIRM.match(text, end)
+    other = (more["other"] or more["last"]) if more else None
+    return None if other and (words.is_medical(other) or words.is_function_word(other)) else more
 
 
 def _is_day(text: str, span: Span) -> bool:
