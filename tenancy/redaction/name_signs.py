@@ -174,7 +174,7 @@ EPONYM_AFTER = re.compile(
     r"aphasia|area|"
     r"agar|hook|retractor|scissors|monitor|lines|patches|plaques|deformity|dislocation|lesion|"
     r"infarct|angina|paralysis|paresis|protein|jaundice|o?edema|effusion|neuralgia|migraine|seizures?|"
-    r"aneurysm|bundle|fibers?|plexus|membrane|facies|gait|rash|spots?|cris[ei]s|cushion|mattress|suture|"
+    r"aneurysm|encephalitis|oil|bundle|fibers?|plexus|membrane|facies|gait|rash|spots?|cris[ei]s|cushion|mattress|suture|"
     r"flap|graft|approach|incision|osteotomy|view|waves?|block|stent|filter|regimen|antigen|balloon|"
     r"nomogram|needle|collar|chart|retractor|cuff|table|mask|suction|bottle|pump|staging|lens|murmur|"
     r"pulse|breathing|respirations?|contractions?|virus|fever|bacillus|"

@@ -122,17 +122,20 @@ def find(text: str) -> Iterator[Found]:
 
 
 def _is_name(phrase: str) -> bool:
-    """Whether one of these words at least is of somebody or a place and none of medicine."""
+    """Whether one of these words at least is a name and no everyday word, and none is of medicine."""
     parts = [part for part in phrase.split() if part not in ("&", "and", "of", "in", "on")]
-    if any(words.is_clinical(part) or words.is_eponym(part) or _TIME.fullmatch(part) for part in parts):
+    if any(_is_of_medicine(part) or _TIME.fullmatch(part) for part in parts):
         return False
-    return any(part.lower() not in GENERIC and not _is_everyday(part) for part in parts)
+    return any(part.lower() not in GENERIC and _names(part) for part in parts)
 
 
-def _is_everyday(word: str) -> bool:
-    return (
-        words.is_function_word(word) or words.is_medical(word) or (words.is_ordinary(word) and words.zipf(word) >= 4.6)
-    )
+def _is_of_medicine(word: str) -> bool:
+    return words.is_clinical(word) or words.is_eponym(word) or words.is_medical(word) or words.is_function_word(word)
+
+
+def _names(word: str) -> bool:
+    listed = words.is_surname(word) or words.is_first_name(word) or words.is_place(word)
+    return words.is_name(word) or words.is_strange(word) or (listed and not words.is_ordinary(word))
 
 
 def _is_street(phrase: str) -> bool:

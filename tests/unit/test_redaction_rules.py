@@ -191,7 +191,7 @@ def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: Redactio
         ("her NIR is 2 69 05 49 588 157 80", "her NIR is [SSN-1]"),
         ("the gentleman in 412 fell", "the gentleman in [ID-1] fell"),
         ("she is the mayor of Ballinrobe, a former Miss Sligo", "she is [ID-1], [ID-2]"),
-        ("he is the oldest man in Tory Island, afib", "he is [ID-1], afib"),
+        ("he is the oldest man in Tory Island, afib", "he is [ID-1] [PERSON-1], afib"),
         ("12/3 thyroidectomy, 13/3 ca 1.84", "[DATE-1] thyroidectomy, [DATE-2] ca 1.84"),
         ("user sunnydaze_1971, reddit u/sadkidney_99", "user [ID-1], reddit [URL-1]"),
         (
