@@ -42,7 +42,7 @@ VERIFICATION = (
     "write"
 )
 COUNTING = (
-    "by listing, before the deletion; what a late writer wrote between the two was removed uncounted; bytes are those "
+    "by listing: the key before it was destroyed, and the rest in batches, each before it was deleted; bytes are those "
     "of the versions as they were stored, without the parts of open multipart uploads, whose size no listing gives; of "
     "an index in a database, passages count as objects, and bytes are those of its tables"
 )

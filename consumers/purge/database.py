@@ -49,7 +49,7 @@ class IndexDrop:
             if found is not None:
                 passages, size_bytes = found
                 count = StoreCount(store=STORE, objects=passages, versions=passages, size_bytes=size_bytes)
-                counted = with_counts(record.sweeps, STORE, (count,))
+                counted = with_counts(record.sweeps, STORE, "all", lambda _: (count,))
                 await records.note(record.tenant, record.purge_id, counted)
                 await dropped(self.database, tenant)
         except DatabaseFailed:

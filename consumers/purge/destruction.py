@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from consumers.purge.counting import Counts, listed, with_counts
+from consumers.purge.counting import Counts, SweepCount, listed
 from consumers.purge.database import IndexDrop
-from consumers.purge.roots import SweepTarget, key_root, roots
+from consumers.purge.roots import key_root, roots
 from consumers.purge.sweep import Undeleted, sweep
 from schemas.objects.purges import PurgeRecord, StoreRefusal
 from schemas.objects.training import LeaseRecord
@@ -16,7 +16,6 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import DeletionRefused, KeyDestroyed, ObjectNotFound, Refused, SealBroken
 from tenancy.knowledge.database.connection import Database
 from tenancy.lifecycle.purge_records import PurgeRecords
-from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
 
 KEY_STORE = "keys.tenant"
@@ -48,9 +47,10 @@ class Destruction:
                 left |= {count.store: ("still-listed", count.total) for count in counts}
         return left
 
-    async def key_found(self, tenant: str) -> Counts:
-        """What there is of the tenant's key."""
-        return await listed(self.tenancy.objects, key_root(tenant))
+    async def key_found(self, tenant: str) -> tuple[Counts, Mapping[str, str]]:
+        """What there is of the tenant's key, and up to where :class:`SweepCount` is to take it as counted."""
+        root = key_root(tenant)
+        return await listed(self.tenancy.objects, root), {root.name: root.prefix}
 
     async def destroy_key(self, tenant: TenantId) -> Undeleted:
         """Remove every version of the wrapped data key."""
@@ -68,7 +68,8 @@ class Destruction:
             raise ValueError("nothing is removed before what must be found out first is noted")
         kept = dict(await self.index.drop(record, records))
         for root in roots(record.tenant):
-            kept |= await emptied(self.tenancy.objects, root, record, records)
+            count = SweepCount(self.tenancy.objects, records, record.tenant, record.purge_id, root, record.sweeps)
+            kept |= await sweep(self.tenancy.objects, root, count)
         return kept
 
     async def longest_lease(self, tenant: TenantId) -> float | None:
@@ -91,16 +92,6 @@ class Destruction:
                 continue
             longest = max(longest or 0.0, lease.seconds)
         return longest
-
-
-async def emptied(objects: ObjectStore, root: SweepTarget, record: PurgeRecord, records: PurgeRecords) -> Undeleted:
-    """Count in the record what is in ``root``, once in a sweep, and remove it; what is kept back."""
-    try:
-        found = await listed(objects, root)
-    except Refused as refused:
-        return dict.fromkeys(root.stores(), (refused.code, 0))
-    await records.note(record.tenant, record.purge_id, with_counts(record.sweeps, root.name, found))
-    return await sweep(objects, root)
 
 
 def with_refusals(record: PurgeRecord, kept: Undeleted, asked: Iterable[str], now: datetime) -> PurgeRecord:

@@ -23,7 +23,7 @@ from consumers.purge.destruction import KEY_STORE, LEASES_STORE, Destruction, wi
 from consumers.purge.fence import fence
 from consumers.purge.handover import Handover, waited_in_vain_until
 from consumers.purge.policy import PurgePolicy
-from consumers.purge.roots import KEY_ROOT, states_root
+from consumers.purge.roots import states_root
 from consumers.purge.sweep import Undeleted, sweep
 from consumers.purge.waiting import Waiting
 from schemas.base.canonical import canonical_json, sha256_hex
@@ -241,7 +241,7 @@ class PurgeReconciler:
         if record.is_prepared or record.fenced_at is None or record.quiesced_at is None:
             return record
         try:
-            found = await self.destruction.key_found(record.tenant)
+            found, through = await self.destruction.key_found(record.tenant)
         except Refused as refused:
             raise await self._partial(record, {KEY_STORE: (refused.code, 0)}) from None
         try:
@@ -263,7 +263,7 @@ class PurgeReconciler:
             if current.is_prepared:  # by somebody who may have destroyed the key since
                 return current
             update = {"longest_lease_seconds": longest, "quiesced_at": quiesced_at, "sweeps": 0}
-            return current.evolve(**update, found=found, counted=(KEY_ROOT,))
+            return current.evolve(**update, found=found, counted_through=through)
 
         return await self.records.move(record, note)
 

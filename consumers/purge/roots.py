@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 from schemas.objects import object_keys
 from schemas.stores.registry import UndeclaredStore, store_of_key, swept
-from tenancy.storage.objects import ObjectStore, ObjectVersion
+from tenancy.storage.objects import ObjectStore, ObjectVersion, Upload
 
 STRAYS = "objects.strays"
-KEY_ROOT = "key"
 
 
 @dataclass(frozen=True)
@@ -22,11 +21,20 @@ class SweepTarget:
     keeps_current: bool = False
     _known: dict[tuple[str, ...], str] = field(default_factory=dict, compare=False, repr=False)
 
-    async def versions(self, objects: ObjectStore) -> AsyncIterator[ObjectVersion]:
-        """What is to go from here, in the order of keys."""
-        async for version in objects.versions(self.prefix):
-            if not (self.keeps_current and version.is_latest and not version.is_delete_marker):
+    def is_doomed(self, version: ObjectVersion) -> bool:
+        return not (self.keeps_current and version.is_latest and not version.is_delete_marker)
+
+    async def versions(self, objects: ObjectStore, key: str = "") -> AsyncIterator[ObjectVersion]:
+        """What is to go from here, or only of ``key``, in the order of keys."""
+        async for version in objects.versions(key or self.prefix):
+            if self.is_doomed(version) and key in ("", version.key):
                 yield version
+
+    async def uploads(self, objects: ObjectStore, key: str = "") -> AsyncIterator[Upload]:
+        """As :meth:`versions`, of open uploads."""
+        async for upload in objects.uploads(key or self.prefix):
+            if key in ("", upload.key):
+                yield upload
 
     def store_of(self, key: str) -> str:
         """The registry's name for what lies there, looked up once for each folder: there can be very many keys."""
@@ -47,7 +55,7 @@ class SweepTarget:
 
 def key_root(tenant: str) -> SweepTarget:
     """The wrapped data key."""
-    return SweepTarget(KEY_ROOT, object_keys.key_key(tenant))
+    return SweepTarget("key", object_keys.key_key(tenant))
 
 
 def states_root(tenant: str) -> SweepTarget:

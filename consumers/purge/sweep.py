@@ -7,12 +7,13 @@ the prefix is empty. Only versions count here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from consumers.purge.roots import SweepTarget
 from tenancy.errors import DeletionRefused, Refused
-from tenancy.storage.objects import ObjectStore, ObjectVersion, Upload, in_batches
+from tenancy.storage.objects import Batch, ObjectStore, ObjectVersion, Upload, in_batches
 
 IN_FLIGHT = 4  # DeleteObjects requests at a time: on S3 one takes several times as long as the listing of its page
 
@@ -21,14 +22,26 @@ Undeleted = Mapping[str, tuple[str, int]]
 """What stores of the registry keep back: a reason code, and the number of versions, markers and uploads where known."""
 
 
-async def sweep(objects: ObjectStore, root: SweepTarget) -> Undeleted:
+class Count(Protocol):
+    """Is told of everything before it is removed, in the order of keys, and done with it when it returns."""
+
+    async def versions(self, batch: Batch[ObjectVersion]) -> None: ...
+
+    async def uploads(self, batch: Batch[Upload]) -> None: ...
+
+
+async def sweep(objects: ObjectStore, root: SweepTarget, count: Count | None = None) -> Undeleted:
     """Remove everything. What a store refuses to remove holds up nothing else, and is said once all was tried."""
     removal = _Removal(objects, root)
     try:
         async for versions in in_batches(root.versions(objects)):
+            if count is not None:
+                await count.versions(versions)
             await removal.begin(versions)
         await removal.finish()
-        async for uploads in in_batches(objects.uploads(root.prefix)):
+        async for uploads in in_batches(root.uploads(objects)):
+            if count is not None:
+                await count.uploads(uploads)
             await removal.abort(uploads)
     except Refused as refused:
         # Rights to list, most likely: what there is cannot be known.
@@ -47,7 +60,7 @@ class _Removal:
     running: set[asyncio.Task[None]] = field(default_factory=set)
     kept: dict[str, tuple[str, int]] = field(default_factory=dict)
 
-    async def begin(self, batch: Sequence[ObjectVersion]) -> None:
+    async def begin(self, batch: Batch[ObjectVersion]) -> None:
         """Returns once there is room for more, so that no more than a few batches are held."""
         self.running.add(asyncio.create_task(self._delete(batch)))
         if len(self.running) == IN_FLIGHT:
@@ -61,21 +74,21 @@ class _Removal:
         """Nothing of this goes on, whatever happened."""
         await asyncio.gather(*self.running, return_exceptions=True)
 
-    async def abort(self, batch: Sequence[Upload]) -> None:
-        for upload in batch:
+    async def abort(self, batch: Batch[Upload]) -> None:
+        for upload in batch.items:
             try:
                 await self.objects.abort_upload(upload)
             except Refused as refused:
                 self._keep(upload.key, refused.code)
 
-    async def _delete(self, batch: Sequence[ObjectVersion]) -> None:
+    async def _delete(self, batch: Batch[ObjectVersion]) -> None:
         try:
-            await self.objects.delete_versions(batch)
+            await self.objects.delete_versions(batch.items)
         except DeletionRefused as refused:
             for key, code in refused.kept:
                 self._keep(key, code)
         except Refused as refused:
-            for version in batch:
+            for version in batch.items:
                 self._keep(version.key, refused.code)
 
     def _keep(self, key: str, code: str) -> None:

@@ -185,11 +185,13 @@ class PurgeRecord(Contract):
         default=None, description="until then the certificate waits for those that did not confirm"
     )
     key_destroyed_at: Timestamp | None = Field(default=None, description="not before the decision, as noted")
-    found: tuple[StoreCount, ...] = Field(default=(), description="before it was removed")
+    found: tuple[StoreCount, ...] = Field(default=(), description="each batch before it was removed")
     sweeps: int | None = Field(
         default=None, ge=0, description="that found nothing left in the end; absent: none may begin yet"
     )
-    counted: tuple[str, ...] = Field(default=(), description="what the sweep in progress has counted")
+    counted_through: dict[str, str] = Field(
+        default={}, description="the key of each listing up to which the sweep in progress has counted"
+    )
     late: tuple[StoreCount, ...] = Field(default=(), description="what later sweeps found of writers that were late")
     refusals: tuple[StoreRefusal, ...] = ()
     verified_at: tuple[Timestamp, ...] = Field(default=(), description="when the prefixes were listed and found empty")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -52,6 +52,18 @@ class Upload:
 
 
 Listed = TypeVar("Listed", ObjectVersion, Upload)
+
+
+@dataclass(frozen=True)
+class Batch(Generic[Listed]):
+    """What is removed at once, of consecutive keys; everything of them, unless one key has more than a batch holds."""
+
+    items: Sequence[Listed]
+    is_whole: bool = True
+
+    @property
+    def last_key(self) -> str:
+        return self.items[-1].key
 
 
 class ObjectStore(Protocol):
@@ -111,23 +123,41 @@ class ObjectStore(Protocol):
         ...
 
 
-async def in_batches(listing: AsyncIterator[Listed]) -> AsyncIterator[Sequence[Listed]]:
-    """What ``listing`` gives, in batches, each once something behind it was listed.
+async def in_batches(listing: AsyncIterator[Listed]) -> AsyncIterator[Batch[Listed]]:
+    """What ``listing`` gives by key, in batches, each once something behind it was listed.
 
     A listing goes on from the last version of the page before. Were that one removed first, a store may not find its
     place again, and end the listing as if nothing were left (moto 5.2 does).
     """
-    batch: list[Listed] = []
+    whole: list[Listed] = []  # of keys that are over
+    last: list[Listed] = []  # of the key that the listing is at
+    is_long = False  # whether some of that key went already
     async for item in listing:
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch
+        if last and item.key != last[0].key:
+            if is_long:
+                yield Batch(last, is_whole=False)
+            else:
+                if len(whole) + len(last) > BATCH:
+                    yield Batch(whole)
+                    whole = []
+                whole += last
+            last, is_long = [], False
+        elif len(last) == BATCH:
+            if whole:
+                yield Batch(whole)
+                whole = []
+            yield Batch(last, is_whole=False)
+            last, is_long = [], True
+        last.append(item)
+    if is_long or len(whole) + len(last) > BATCH:
+        if whole:
+            yield Batch(whole)
+        yield Batch(last, is_whole=not is_long)
+    elif last:
+        yield Batch(whole + last)
 
 
 async def erase_prefix(objects: ObjectStore, prefix: str) -> None:
     """Remove every version and delete marker under ``prefix``, in constant memory."""
     async for batch in in_batches(objects.versions(prefix)):
-        await objects.delete_versions(batch)
+        await objects.delete_versions(batch.items)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.purge.counting import listed, sweep_ended
-from consumers.purge.destruction import emptied
+from consumers.purge.counting import SweepCount, listed, sweep_ended
 from consumers.purge.roots import SweepTarget
+from consumers.purge.sweep import sweep
 from consumers.purge.waiting import Waiting
 from schemas.objects.purges import PurgeRecord, StoreCount
 from tenancy.errors import StoreUnavailable
@@ -108,9 +108,9 @@ class Purge:
         return await self.records.read("t1", "p1")
 
     async def sweep(self, number: int | None = None) -> None:
-        record = await self.read()
-        number = record.sweeps if number is None else number
-        await emptied(self.objects, ROOT, record.evolve(sweeps=number), self.records)
+        number = (await self.read()).sweeps if number is None else number
+        assert number is not None
+        await sweep(self.objects, ROOT, SweepCount(self.objects, self.records, "t1", "p1", ROOT, number))
 
     async def end_sweep(self) -> None:
         await self.records.note("t1", "p1", sweep_ended((await self.read()).sweeps))
@@ -203,7 +203,7 @@ async def test_what_a_later_sweep_finds_came_late_and_is_counted_apart() -> None
     record = await purge.read()
     assert as_numbers(record.found) == {"objects.examples": (1, 1, 0, 0, 2), "objects.runs": (1, 1, 0, 0, 2)}
     assert as_numbers(record.late) == {"objects.examples": (1, 2, 0, 0, 2)}
-    assert (record.sweeps, record.counted) == (2, ())
+    assert (record.sweeps, record.counted_through) == (2, {})
 
 
 async def test_a_process_whose_sweep_another_completed_counts_and_removes_nothing_more() -> None:
@@ -217,14 +217,24 @@ async def test_a_process_whose_sweep_another_completed_counts_and_removes_nothin
     assert (await purge.read()).found == ()
 
 
-async def test_whatever_request_a_sweep_ends_at_everything_is_counted_once() -> None:
-    history = [(area, number, "write") for area in AREAS for number in range(6)]
+MANY_KEYS: History = [(area, number, "write") for area in AREAS for number in range(6)]
+LONG_KEY: History = [("examples", 1, "write")] + [("runs", 2, "write"), ("runs", 2, "upload")] * (3 * SMALL)
+
+
+@pytest.mark.parametrize(
+    ("history", "runs"),
+    [(MANY_KEYS, (6, 6, 0, 0, 21)), (LONG_KEY, (1, 12, 0, 12, 36))],
+    ids=["many keys", "a long key"],
+)
+async def test_whatever_request_a_sweep_ends_at_everything_is_counted_once(
+    history: History, runs: tuple[int, ...]
+) -> None:
     clean = Purge()
     await clean.begin()
     await lived(clean, history)
     clean.objects.disarm()
     await clean.sweep()
-    assert as_numbers((await clean.read()).found)["objects.runs"] == (6, 6, 0, 0, 21)
+    assert as_numbers((await clean.read()).found)["objects.runs"] == runs
     for ends_at in range(1, clean.objects.requests + 1):
         for after in (False, True):
             purge = Purge()

@@ -12,7 +12,7 @@ from consumers.purge.roots import SweepTarget
 from consumers.purge.sweep import IN_FLIGHT, sweep
 from tenancy.errors import DeletionRefused, Refused, StoreUnavailable
 from tenancy.storage.memory import MemoryObjectStore
-from tenancy.storage.objects import BATCH, ObjectVersion, Upload
+from tenancy.storage.objects import BATCH, Batch, ObjectVersion, Upload
 
 PREFIX = "tenants/t1/"
 EVERYTHING = SweepTarget("objects", PREFIX)
@@ -66,6 +66,19 @@ class PagedStore(MemoryObjectStore):
             raise DeletionRefused((version.key, "locked") for version in kept)
 
 
+@dataclass
+class Noted:
+    """What a sweep said before it removed it."""
+
+    seen: list[Batch[ObjectVersion] | Batch[Upload]] = field(default_factory=list)
+
+    async def versions(self, batch: Batch[ObjectVersion]) -> None:
+        self.seen.append(batch)
+
+    async def uploads(self, batch: Batch[Upload]) -> None:
+        self.seen.append(batch)
+
+
 async def filled(store: PagedStore, versions: int) -> PagedStore:
     """Two versions of each key, every tenth of them under a delete marker."""
     for number in range(versions // 2):
@@ -85,9 +98,14 @@ async def test_a_listing_whose_place_is_deleted_under_it_still_ends_with_everyth
 ) -> None:
     store = await filled(PagedStore(page=page), versions)
     await store.put("tenants/t10/examples/1", b"another tenant's")
-    await sweep(store, EVERYTHING)
+    count = Noted()
+    await sweep(store, EVERYTHING, count)
     assert list(store.objects) == ["tenants/t10/examples/1"]
     assert store.open_uploads == []
+    assert [len(batch.items) for batch in count.seen if batch.is_whole] == [len(batch.items) for batch in count.seen]
+    keys = [item.key for batch in count.seen for item in batch.items]
+    assert keys[:versions] == [f"{PREFIX}examples/{number // 2:06}" for number in range(versions)]
+    assert keys[versions:] == [f"{PREFIX}runs/{number}" for number in range(3)]
 
 
 async def test_what_is_held_and_what_is_asked_at_a_time_do_not_grow_with_the_tenant() -> None:
