@@ -67,11 +67,13 @@ class Table:
         self.throughput: dict[str, list[float]] = defaultdict(list)
         self.first: dict[str, list[float]] = defaultdict(list)
 
-    async def round(self, servers: Mapping[str, Server], model: str, many: int, begins: int) -> None:
+    async def round(
+        self, servers: Mapping[str, Server], model: str, many: int, begins: int, turns: int = TURNS
+    ) -> None:
         """The sides ask in turn, the one of number ``begins`` first and in the next turn the one after it."""
         took, firsts = dict.fromkeys(servers, 0.0), {side: list[float]() for side in servers}
         order = list(servers)
-        for turn in range(TURNS):
+        for turn in range(turns):
             at = (begins + turn) % len(order)
             for side in order[at:] + order[:at]:
                 started = time.perf_counter()
@@ -81,7 +83,7 @@ class Table:
                     firsts[side] += await _together(servers[side], 2, model, many)
         for side in servers:
             name = _name(side, model, many)
-            self.throughput[name].append(TURNS * many * self.tokens / took[side])
+            self.throughput[name].append(turns * many * self.tokens / took[side])
             self.first[name].append(statistics.median(firsts[side]) * 1000)
             say(f"    {name}: {self.throughput[name][-1]:.4g} tokens/s, the first after {self.first[name][-1]:.4g} ms")
 
@@ -105,7 +107,7 @@ async def _rounds(table: Table, rounds: int, servers: Mapping[str, Server], stoc
             for model in MODELS:
                 await table.round(servers, model, many, number)
         for many in STOCK_AT_ONCE:
-            await table.round({STOCK: stock}, "active", many, number)
+            await table.round({STOCK: stock}, "active", many, number, turns=1)  # one takes minutes
 
 
 def run(options: Options, home: Path) -> Result:
