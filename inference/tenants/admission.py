@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from inference.errors import strangers_wait, too_many_requests, too_much_unread
+from tenancy.platform.concurrency import counted
 from tenancy.tenant_id import TenantId
 
 WHOLE_BYTES = 32 * 1024 * 1024
@@ -31,18 +32,12 @@ class TenantRequests:
     @contextmanager
     def one_more(self, tenant: TenantId) -> Iterator[None]:
         """Around one request. Raises :class:`RequestRefused` (429)."""
-        running = self._running.get(tenant, 0)
-        if running >= self._limit:
+        if self._running.get(tenant, 0) >= self._limit:
             raise too_many_requests(self._limit)
         if self._unread.get(tenant, 0) >= self._whole_bytes:
             raise too_much_unread()
-        self._running[tenant] = running + 1
-        try:
+        with counted(self._running, tenant):
             yield
-        finally:
-            self._running[tenant] -= 1
-            if not self._running[tenant]:
-                del self._running[tenant]
 
     @contextmanager
     def unread(self, tenant: TenantId, size: int) -> Iterator[None]:
@@ -50,13 +45,8 @@ class TenantRequests:
         waiting = self._unread.get(tenant, 0)
         if waiting and waiting + size > self._whole_bytes:
             raise too_much_unread()
-        self._unread[tenant] = waiting + size
-        try:
+        with counted(self._unread, tenant, size):
             yield
-        finally:
-            self._unread[tenant] -= size
-            if not self._unread[tenant]:
-                del self._unread[tenant]
 
 
 class Looks:

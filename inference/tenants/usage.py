@@ -25,6 +25,7 @@ from schemas.objects.usage import SECONDS_DIGITS, Report, day_of
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Transient
 from tenancy.platform.clock import NewNonce, random_nonce
+from tenancy.platform.concurrency import counted
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
@@ -62,14 +63,11 @@ class UsageMeter:
     async def running(self, tenant: TenantId) -> AsyncIterator[None]:
         """Around one answer."""
         self._charge()
-        self._running[tenant] = self._running.get(tenant, 0) + 1
-        try:
-            yield
-        finally:
-            self._charge()
-            self._running[tenant] -= 1
-            if not self._running[tenant]:
-                del self._running[tenant]
+        with counted(self._running, tenant):
+            try:
+                yield
+            finally:
+                self._charge()
 
     def _charge(self) -> None:
         now = self.now()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tenancy.platform.concurrency import counted
 from tenancy.tenant_id import TenantId
 
 OF_A_TENANT = 32
@@ -48,13 +49,7 @@ class AtOnce:
     @contextmanager
     def one_more(self, tenant: TenantId) -> Iterator[None]:
         """Around one request. Raises :class:`TooOften`."""
-        held = self._held.get(tenant, 0)
-        if held >= self.most:
+        if self._held.get(tenant, 0) >= self.most:
             raise TooOften
-        self._held[tenant] = held + 1
-        try:
+        with counted(self._held, tenant):
             yield
-        finally:
-            self._held[tenant] -= 1
-            if not self._held[tenant]:
-                del self._held[tenant]

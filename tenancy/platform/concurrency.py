@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -79,6 +79,18 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
         task.exception()  # looked at, or asyncio would log it
         raise asyncio.CancelledError
     return task.result()
+
+
+@contextmanager
+def counted(counts: dict[NameT, int], owner: NameT, amount: int = 1) -> Iterator[None]:
+    """Adds to the owner's count for as long as this lasts. An owner of whom nothing is left has no count."""
+    counts[owner] = counts.get(owner, 0) + amount
+    try:
+        yield
+    finally:
+        counts[owner] -= amount
+        if not counts[owner]:
+            del counts[owner]
 
 
 @dataclass
