@@ -7,11 +7,16 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import boto3
+from botocore.config import Config
 
 from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
 from deploy.local.processes import ChildProcess, Command, start_ready
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
 
 READY_SECONDS = 60.0
 REGION = "us-east-1"
@@ -63,14 +68,20 @@ def start_object_store(log: Path, env: Mapping[str, str], *, tie_to_parent: bool
     return EmbeddedStore(f"http://{LOOPBACK}:{port}", process)
 
 
-def create_bucket(endpoint_url: str, bucket: str, credentials: Credentials) -> None:
-    """A bucket that keeps every version, as production's must (DESIGN, section 5)."""
-    s3 = boto3.client(
+def s3_client(endpoint_url: str, credentials: Credentials, config: Config | None = None) -> S3Client:
+    """A client of a store on this machine, by boto3's defaults where ``config`` does not say otherwise."""
+    return boto3.client(
         "s3",
         endpoint_url=endpoint_url,
         region_name=REGION,
         aws_access_key_id=credentials.access_key_id,
         aws_secret_access_key=credentials.secret_access_key,
+        config=config,
     )
+
+
+def create_bucket(endpoint_url: str, bucket: str, credentials: Credentials) -> None:
+    """A bucket that keeps every version, as production's must (DESIGN, section 5)."""
+    s3 = s3_client(endpoint_url, credentials)
     s3.create_bucket(Bucket=bucket)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import httpx
 from pydantic import SecretStr
 
-from deploy.local.embedded import REGION, Credentials, create_bucket, start_object_store
+from deploy.local.embedded import REGION, Credentials, create_bucket, s3_client, start_object_store
 from deploy.local.kafka import KafkaCluster
 from deploy.local.kafka_jars import fetch_kafka_jars
 from deploy.local.key_files import ensure_key
@@ -56,13 +55,7 @@ class Store:
 
     def client(self) -> S3Client:
         """boto3's own, as the peers use it."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            region_name=REGION,
-            aws_access_key_id=self.credentials.access_key_id,
-            aws_secret_access_key=self.credentials.secret_access_key,
-        )
+        return s3_client(self.endpoint_url, self.credentials)
 
     def objects(self, bucket: str) -> S3ObjectStore:
         """The bucket through production's own adapter and client."""
