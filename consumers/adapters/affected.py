@@ -33,10 +33,9 @@ class ImpactFinder:
     async def find(self, state: TenantState, withdrawal: WithdrawalRecord) -> dict[str, AdapterState]:
         """Every adapter with the example in its set, trained on or held out, wherever the adapter is kept.
 
-        Once noted in the record they are not searched for again: none that contains it can be published any more. A set
-        that does not open, or is not there, counts as one with the example. An archived adapter whose record does not
-        open answers nobody, and holds up no other's retirement; raises :class:`SealBroken` for it where no other has
-        the example.
+        Searches until the record names some: none with the example can be published after that. A training set that
+        does not open, or is missing, counts as one with the example. An archived adapter whose record does not open is
+        left out, since it answers nobody; raises :class:`SealBroken` for it where no other has the example.
         """
         archive, is_noted = Archive(self.store), withdrawal.is_decided or bool(withdrawal.affected)
         digests = (

@@ -211,7 +211,7 @@ class WithdrawalReconciler:
         return "not-affected"
 
     def _is_due(self, case: _Case) -> bool:
-        """Whether the affected adapters go now: nobody needs them any more, or nobody may wait any longer."""
+        """Whether to retire the affected adapters now: none of them answers, or policy or deadline allows no wait."""
         is_over = self.tenancy.clock() >= case.record.deadline
         return is_over or case.state.policy.on_withdrawal == "stop" or not case.is_served
 

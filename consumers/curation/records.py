@@ -44,7 +44,7 @@ async def mark_open(store: TenantStore, record: ProposalRecord, before: Proposal
 
 
 async def unmark_decided(store: TenantStore, decided: ExampleRecord) -> None:
-    """Remove from the reviewers' queue an example that was decided elsewhere: it would stay there for ever."""
+    """Remove an example that was decided elsewhere from the reviewers' queue, where it would stay."""
     record, _ = await read_proposal(store, decided.example_id)
     if record is not None and decided.decides(record.version):
         await store.erase(record.mark)

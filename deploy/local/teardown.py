@@ -1,4 +1,4 @@
-"""Finds everything that belongs to a stack, whoever started it, and stops it.
+"""Stops every process of a stack, whoever started it.
 
 A process belongs to the stack that its environment named when it was executed. So what left its process group is found
 too, and a pid that the kernel has given to somebody else since is not.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_access(report: AccessReport, *, dry_run: bool) -> None:
-    """What was added, and what others gave that the contract does not; it was left as it is."""
+    """Print the rights that were added, and the surplus ones, which were left."""
     if not report.has_authorizer:
         sys.stdout.write("\nthe brokers have no authorizer: whoever reaches them may do everything, for every tenant\n")
         return

@@ -139,9 +139,8 @@ async def published_set(tenancy: Tenancy, tenant: TenantId) -> SetView:
 
 
 async def document_lineage(tenancy: Tenancy, tenant: TenantId, document_id: str) -> DocumentLineage:
-    """What is known of the document; of what was said of it, of the latest :data:`LATEST_VERSIONS` numbers of versions
-    and the :data:`NEXT_VERSIONS` after them. Raises as :func:`named_set`, and :class:`Refused` for one of which nothing
-    is known.
+    """Trace one document. Events are looked up for its latest :data:`LATEST_VERSIONS` version numbers and the
+    :data:`NEXT_VERSIONS` after them. Raises as :func:`named_set`, and :class:`Refused` for an unknown document.
     """
     state, held, store = await named_set(tenancy, tenant)
     entry = held.documents.get(document_id)
