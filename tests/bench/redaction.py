@@ -44,7 +44,7 @@ def run(options: Options, _: Path) -> Result:
         "written": (written(), written(clean=True)),
     }
     for name, looked_at in product(
-        ("chat", "typed", "shift", "asked", "queries", "notes", "wards", "outside", "calls"), (True, False)
+        ("chat", "typed", "shift", "asked", "queries", "notes", "wards", "outside", "calls", "consult"), (True, False)
     ):
         by_hand[f"{name}, {'looked at' if looked_at else 'unseen half'}"] = (
             half(name, looked_at=looked_at),

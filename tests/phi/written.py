@@ -3,8 +3,8 @@
 ``{KIND|text}`` marks an identifier. The gate was changed for what it missed in the first ones, and its token model
 learns from them with other names in them. The rest, behind :data:`LOOKED_AT`, are for counting only: whoever changes
 the gate does not look at what it misses or touches there, and writes new ones behind them once somebody did.
-``plain``, ``chat``, ``typed``, ``shift``, ``asked``, ``queries``, ``notes``, ``wards``, ``outside`` and ``calls`` have
-files of their own, all but the first in two halves, of which one was looked at.
+``plain``, ``chat``, ``typed``, ``shift``, ``asked``, ``queries``, ``notes``, ``wards``, ``outside``, ``calls`` and
+``consult`` have files of their own, all but the first in two halves, of which one was looked at.
 """
 
 from __future__ import annotations
