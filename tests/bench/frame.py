@@ -36,7 +36,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Measured:
-    """One value for each round."""
+    """One value for each round, or for each turn of one."""
 
     unit: str
     values: tuple[float, ...]

@@ -1,9 +1,10 @@
 """Tokens a second and the time to the first of them, beside vLLM's own server and LiteLLM's proxy in front of that.
 
 Each side is a server of its own, and the engine has the same settings in all. They take short turns, so that a slow
-minute of the machine meets all of them; an engine that is asked nothing computes nothing. The caller is one and the
-same, and each answer has a connection of its own. On a CPU vLLM's own operations apply an adapter so slowly that
-nothing else shows: its server is given ours, and one more has its own.
+minute of the machine meets all of them; an engine that is asked nothing computes nothing. vLLM's server is there twice:
+a ratio says no more than two of the same differ by. The caller is one and the same, and each answer has a connection of
+its own. On a CPU vLLM's own operations apply an adapter so slowly that nothing else shows: its server is given ours,
+and one more has its own.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from tests.fixtures.own_packages import environment, python_of
 AT_ONCE = (1, 8, 32)
 MODELS = ("base", "active")
 TOKENS = 32
-TURNS = 3
-"""So often a round asks each side the same."""
-FIRSTS = 32
+TURNS = {1: 4, 8: 4, 32: 3}
+"""So often a round asks each side the same, by how many at once: each turn's figure counts."""
+FIRSTS = 16
 """First tokens that a turn measures: those of the answers, and then of short ones, as many at once."""
-PROXY = "litellm"
-NAMES = {OURS: "ours", PEER: "vLLM", PROXY: "LiteLLM", STOCK: "vLLM with its own operations"}
+PROXY, AGAIN = "litellm", "again"
+NAMES = {OURS: "ours", PEER: "vLLM", AGAIN: "vLLM again", PROXY: "LiteLLM", STOCK: "vLLM with its own operations"}
 STOCK_AT_ONCE = (1, 8)
 GOAL = 0.97
 PINS = Path(__file__).with_name("litellm_pins.txt")
@@ -60,32 +61,30 @@ def litellm(server: Server, folder: Path) -> Iterator[Server]:
 
 
 class Table:
-    """What is measured of each side, by its name: one value for each round."""
+    """What is measured of each side, by its name: one value for each turn."""
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
         self.throughput: dict[str, list[float]] = defaultdict(list)
         self.first: dict[str, list[float]] = defaultdict(list)
 
-    async def round(
-        self, servers: Mapping[str, Server], model: str, many: int, begins: int, turns: int = TURNS
-    ) -> None:
-        """The sides ask in turn, the one of number ``begins`` first and in the next turn the one after it."""
-        took, firsts = dict.fromkeys(servers, 0.0), {side: list[float]() for side in servers}
+    async def turns(self, servers: Mapping[str, Server], model: str, many: int, turns: int) -> None:
+        """The sides ask one after another, in each turn another one first."""
         order = list(servers)
         for turn in range(turns):
-            at = (begins + turn) % len(order)
+            at = turn % len(order)
             for side in order[at:] + order[:at]:
                 started = time.perf_counter()
-                firsts[side] += await _together(servers[side], self.tokens, model, many)
-                took[side] += time.perf_counter() - started
+                firsts = await _together(servers[side], self.tokens, model, many)
+                rate = many * self.tokens / (time.perf_counter() - started)
                 for _ in range(FIRSTS // many - 1):
-                    firsts[side] += await _together(servers[side], 2, model, many)
+                    firsts += await _together(servers[side], 2, model, many)
+                self.throughput[_name(side, model, many)].append(rate)
+                self.first[_name(side, model, many)].append(statistics.median(firsts) * 1000)
         for side in servers:
             name = _name(side, model, many)
-            self.throughput[name].append(turns * many * self.tokens / took[side])
-            self.first[name].append(statistics.median(firsts[side]) * 1000)
-            say(f"    {name}: {self.throughput[name][-1]:.4g} tokens/s, the first after {self.first[name][-1]:.4g} ms")
+            rate, first = (statistics.median(of[name][-turns:]) for of in (self.throughput, self.first))
+            say(f"    {name}: {rate:.4g} tokens/s, the first after {first:.4g} ms")
 
 
 async def _together(server: Server, tokens: int, model: str, many: int) -> list[float]:
@@ -105,9 +104,9 @@ async def _rounds(table: Table, rounds: int, servers: Mapping[str, Server], stoc
         say(f"  round {number + 1} of {rounds}")
         for many in AT_ONCE:
             for model in MODELS:
-                await table.round(servers, model, many, number)
+                await table.turns(servers, model, many, TURNS[many])
         for many in STOCK_AT_ONCE:
-            await table.round({STOCK: stock}, "active", many, number, turns=1)  # one takes minutes
+            await table.turns({STOCK: stock}, "active", many, 1)  # one takes minutes
 
 
 def run(options: Options, home: Path) -> Result:
@@ -118,6 +117,7 @@ def run(options: Options, home: Path) -> Result:
     with ExitStack() as stack:
         say("  starting the servers")
         servers = {side: stack.enter_context(served(side, base_model, home / side, adapter)) for side in (OURS, PEER)}
+        servers[AGAIN] = stack.enter_context(served(PEER, base_model, home / AGAIN, adapter))
         servers[PROXY] = stack.enter_context(litellm(servers[PEER], home / PROXY))
         stock = stack.enter_context(served(STOCK, base_model, home / STOCK, adapter))
         asyncio.run(_rounds(table, options.rounds, servers, stock))
@@ -132,13 +132,13 @@ def _result(table: Table) -> Result:
     measured = {name: Measured("tokens/s", tuple(figures)) for name, figures in table.throughput.items()}
     first = {f"{name}: first token": Measured("ms", tuple(figures)) for name, figures in table.first.items()}
 
-    def ratios(peer: str, of: str = "") -> dict[str, float]:
-        """The median of the ratios that the rounds gave: both sides of a round see the same machine."""
+    def ratios(peer: str, of: str = "", ours: str = OURS) -> dict[str, float]:
+        """The median of the ratios that the turns gave: both sides of a turn see the same machine."""
         known, ratio_of = {**measured, **first}, dict[str, float]()
         for model in MODELS:
             for many in AT_ONCE:
-                values = (known[_name(side, model, many) + of].values for side in (OURS, peer))
-                ratio = statistics.median(ours / other for ours, other in zip(*values, strict=True))
+                values = (known[_name(side, model, many) + of].values for side in (ours, peer))
+                ratio = statistics.median(one / other for one, other in zip(*values, strict=True))
                 ratio_of[_name(OURS, model, many).removeprefix("ours, ")] = round(ratio, 2)
         return ratio_of
 
@@ -167,9 +167,11 @@ def _result(table: Table) -> Result:
         facts={
             "throughput, ours : vLLM": to_vllm,
             f"at least {GOAL} of vLLM": {what: ratio >= GOAL for what, ratio in to_vllm.items()},
+            "throughput, vLLM again : vLLM": ratios(PEER, ours=AGAIN),
             "throughput by an adapter, ours : vLLM with its own operations": to_stock,
             "throughput, ours : LiteLLM in front of vLLM": ratios(PROXY),
             "first token, ours : vLLM": ratios(PEER, ": first token"),
+            "first token, vLLM again : vLLM": ratios(PEER, ": first token", AGAIN),
             "first token, ours : LiteLLM in front of vLLM": ratios(PROXY, ": first token"),
             "tokens of an answer": table.tokens,
         },
