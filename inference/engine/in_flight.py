@@ -99,11 +99,11 @@ class Flights:
 
     async def abort(self, adapter: str) -> int:
         """End all requests of this adapter and no other; returns how many. Their callers get AdapterWithdrawn."""
-        return await self._withdraw([flight for flight in self._running.values() if flight.adapter == adapter])
+        return await self._end_as_withdrawn([flight for flight in self._running.values() if flight.adapter == adapter])
 
     async def abort_of(self, owner: str) -> int:
-        """End all requests of this owner and no other, as :meth:`withdraw`."""
-        return await self._withdraw([flight for flight in self._running.values() if flight.owner == owner])
+        """End all requests of this owner and no other, as :meth:`abort`."""
+        return await self._end_as_withdrawn([flight for flight in self._running.values() if flight.owner == owner])
 
     async def end_all(self) -> None:
         """End every request of an engine that stops or has stopped. Their callers get EngineDead."""
@@ -113,7 +113,7 @@ class Flights:
                 flight.ended_as = EngineDead()
         await self.end(flights)
 
-    async def _withdraw(self, flights: list[Flight]) -> int:
+    async def _end_as_withdrawn(self, flights: list[Flight]) -> int:
         for flight in flights:
             flight.ended_as = AdapterWithdrawn()
         await self.end(flights)

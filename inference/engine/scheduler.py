@@ -1,4 +1,4 @@
-"""vLLM's scheduler, which also drops compiled grammars where it drops cached blocks.
+"""Makes vLLM's scheduler drop compiled grammars where it drops cached blocks.
 
 A schema can hold a tenant's words, in names and enumerations, and vLLM keeps the grammars that it compiled. Removing a
 tenant resets the prefix cache: what was compiled goes with it. Named by the engine's settings, and imported in the

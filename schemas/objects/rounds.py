@@ -1,4 +1,4 @@
-"""The record of a slow round over all tenants."""
+"""Describes the record of a slow round over all tenants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One event's work on one tenant: the state it was found in, and what its handler writes through."""
+"""Holds one event's work on one tenant: the state it was found in, and what its handler writes through."""
 
 from __future__ import annotations
 
