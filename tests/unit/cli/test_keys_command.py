@@ -1,4 +1,4 @@
-"""``sano keys register`` and ``sano tenant show``: what an operator tells a publisher from outside."""
+"""``sano keys`` by the command, and what ``sano tenant show`` tells a publisher from outside."""
 
 from __future__ import annotations
 
@@ -29,3 +29,22 @@ def test_the_thumbprint_that_a_publisher_compares_is_shown(sano: Sano, parts: Pa
     thumbprint = OKPKey.import_key(dict(asyncio.run(parts.tenancy.keys.public_key(TENANT)))).thumbprint()
     assert shape(sano("tenant", "show", TENANT, "--json"))["public_key_thumbprint"] == thumbprint
     assert thumbprint in sano("tenant", "show", TENANT).output
+
+
+def test_a_rotated_key_is_made_beside_the_trust_file_and_a_revoked_one_counts_no_more(
+    sano: Sano, tmp_path: Path
+) -> None:
+    assert "--publisher" in error_line(sano("keys", "rotate", "event"), 2), "an event key is somebody's"
+
+    def certificate_keys() -> dict[str, str]:
+        listed = shape(sano("keys", "list", "--json"))
+        return {row["key"]["key_id"]: row["state"] for row in listed if row["key"]["purpose"] == "certificate"}
+
+    (old,) = certificate_keys()
+    made = tmp_path / "next.pem"
+    assert f"{made} is the new key for certificates" in sano("keys", "rotate", "certificate", "--out", str(made)).output
+    new = LocalKey.read(made, "--out").public_key.key_id
+    assert made.stat().st_mode & 0o077 == 0
+    assert certificate_keys().keys() == {old, new}
+    assert "is revoked" in sano("keys", "revoke", old).output
+    assert certificate_keys()[old] == "revoked"
