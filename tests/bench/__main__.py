@@ -71,7 +71,6 @@ def main() -> None:
     parser.add_argument("--only", choices=names, action="append", help="this entry; may be given several times")
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs; nothing is kept")
     parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}, with --quick {QUICK_ROUNDS}")
-    parser.add_argument("--weed", type=Path, help="SeaweedFS' program, which answers many requests at once")
     parser.add_argument(
         "--gpu",
         action="store_true",
@@ -87,7 +86,6 @@ def main() -> None:
     options = Options(
         rounds=rounds,
         quick=arguments.quick,
-        weed=arguments.weed,
         gpu=arguments.gpu,
         proposals=arguments.proposals,
         tenants=arguments.tenants,

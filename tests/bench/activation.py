@@ -21,7 +21,6 @@ import httpx
 
 from deploy.local.ports import LOOPBACK
 from deploy.local.services import SHARED_MEMORY
-from deploy.local.settings import LocalSettings
 from producers.commands.onboarding import onboard
 from schemas.bus.envelope import decode
 from schemas.bus.events import OUTCOMES, OutcomeRecorded
@@ -44,7 +43,6 @@ from tests.bench.drawn_adapters import Drawing, Drawn
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.installation import Installation
 from tests.bench.stand import kafka, weed
-from tests.fixtures.seaweedfs import fetch_seaweedfs
 
 NAMES = ("replica-0", "replica-1", "replica-2")
 TENANT = TenantId("bench")
@@ -121,7 +119,7 @@ def run(options: Options, home: Path) -> Result:
     memory = SHARED_MEMORY if SHARED_MEMORY.is_dir() else home
     with ExitStack() as stack:
         adapters = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sano-bench-", dir=memory)))
-        store = stack.enter_context(weed(home, options.weed or fetch_seaweedfs(LocalSettings().cache_dir)))
+        store = stack.enter_context(weed(home))
         made = Installation.made(home, adapters, stack.enter_context(kafka(home)), store, base_model, ENGINE)
         drawing = Drawing(linear_shapes(base_model), RANK)
         drawn = [drawing.drawn() for _ in range(rounds + 1)]

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local.services import SHARED_MEMORY
-from deploy.local.settings import LocalSettings
 from inference.adapters.adapter_files import adapter_folder
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
@@ -37,7 +36,6 @@ from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, S
 from tests.bench.serving import PlainVllm, Replica, decoding
 from tests.bench.stand import KeyFiles, Store, child_environment, weed
 from tests.fixtures.all_keys import AllKeys
-from tests.fixtures.seaweedfs import fetch_seaweedfs
 from tests.fixtures.verified import verified
 
 MAKE_SECONDS = 300
@@ -121,7 +119,7 @@ def run(options: Options, home: Path) -> Result:
     with ExitStack() as stack:
         adapters = stack.enter_context(tempfile.TemporaryDirectory(prefix="sano-bench-", dir=memory))
         stack.enter_context(adapter_folder(Path(adapters) / "replica"))
-        store = stack.enter_context(weed(home, options.weed or fetch_seaweedfs(LocalSettings().cache_dir)))
+        store = stack.enter_context(weed(home))
         return asyncio.run(_measure(options, home, Path(adapters), base_model, made, store))
 
 

@@ -45,7 +45,6 @@ from tests.bench.stand import (
     child_environment,
     delayed,
     kafka,
-    object_store,
     processor_seconds,
     weed,
 )
@@ -115,7 +114,7 @@ async def contest(
     """Both sides, ready and warm."""
     async with AsyncExitStack() as stack:
         bootstrap = stack.enter_context(kafka(home)).bootstrap_servers
-        store = stack.enter_context(weed(home, options.weed) if options.weed else object_store(home))
+        store = stack.enter_context(weed(home))
         keys = KeyFiles.made(home)
         await apply_topics({"bootstrap_servers": bootstrap})
         await _make_topics(bootstrap)

@@ -20,7 +20,6 @@ Step = Callable[[int], Awaitable[float]]
 class Options:
     """``quick`` makes everything small: it shows that an entry runs, not how fast anything is.
 
-    ``weed``: SeaweedFS' program, for entries that need a store that answers many requests at once; moto without it.
     ``gpu``: the engine is on one, with a base model of the shape of Llama 3 8B.
     ``proposals``: how many ``proposals_drain`` drains, which takes hours on a slow machine.
     ``tenants``: how many ``residency`` asks through one replica.
@@ -28,7 +27,6 @@ class Options:
 
     rounds: int
     quick: bool
-    weed: Path | None = None
     gpu: bool = False
     proposals: int = 50_000
     tenants: int = 2_000

@@ -25,7 +25,6 @@ from consumers.purge.watchdog import Watchdog
 from consumers.runtime.settings import ConsumerSettings
 from consumers.training.handlers import TrainingPorts, on_training_requested
 from consumers.training.runner import Runner
-from deploy.local.settings import LocalSettings
 from producers.queries import tenants
 from schemas.bus.envelope import DataT, Event
 from schemas.bus.events import ExampleWithdrawn, PurgeRequested, TrainingRequested
@@ -46,7 +45,6 @@ from tenancy.tenant_id import TenantId
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.stand import Delayed, Store, delayed, weed
 from tests.fixtures.all_keys import AllKeys
-from tests.fixtures.seaweedfs import fetch_seaweedfs
 
 DELAY_MILLISECONDS = 25.0
 SIZES, QUICK_SIZES = (10, 1_000, 100_000), (10, 100)
@@ -245,7 +243,7 @@ def held(state: TenantState) -> TenantState:
 
 def run(options: Options, home: Path) -> Result:
     with ExitStack() as stack:
-        store = stack.enter_context(weed(home, options.weed or fetch_seaweedfs(LocalSettings().cache_dir)))
+        store = stack.enter_context(weed(home))
         proxy = stack.enter_context(delayed(home, store, DELAY_MILLISECONDS, "looks"))
         return asyncio.run(_run(options, home, store, proxy))
 

@@ -41,7 +41,7 @@ from tenancy.tenant_id import TenantId
 from tests.bench import histories
 from tests.bench.contest import beside, bus_producer, collected, outcomes, start_service
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, say
-from tests.bench.stand import KeyFiles, kafka, object_store, processor_seconds, resident_megabytes, weed
+from tests.bench.stand import KeyFiles, kafka, processor_seconds, resident_megabytes, weed
 
 TENANTS, QUICK_TENANTS, QUICK_PROPOSALS = 200, 8, 60
 FLOODING = "bench-flood"
@@ -180,7 +180,7 @@ async def _measure(options: Options, home: Path) -> Result:
 async def _drain(options: Options, home: Path, tenants: Sequence[str]) -> AsyncIterator[Drain]:
     async with AsyncExitStack() as stack:
         bootstrap = stack.enter_context(kafka(home)).bootstrap_servers
-        store = stack.enter_context(weed(home, options.weed) if options.weed else object_store(home))
+        store = stack.enter_context(weed(home))
         keys = KeyFiles.made(home)
         await apply_topics({"bootstrap_servers": bootstrap})
         bucket = store.bucket("drain")

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local.services import SHARED_MEMORY
-from deploy.local.settings import LocalSettings
 from inference.adapters.adapter_files import adapter_folder
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
@@ -43,7 +42,6 @@ from tests.bench.serving import PlainVllm, Replica
 from tests.bench.stand import KeyFiles, Store, weed
 from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.base_models import make_shallow
-from tests.fixtures.seaweedfs import fetch_seaweedfs
 
 SLOTS = 4
 RESIDENTS = 4 * SLOTS
@@ -141,7 +139,7 @@ def run(options: Options, home: Path) -> Result:
     with ExitStack() as stack:
         adapters = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sano-bench-", dir=memory)))
         stack.enter_context(adapter_folder(adapters / "replica"))
-        store = stack.enter_context(weed(home, options.weed or fetch_seaweedfs(LocalSettings().cache_dir)))
+        store = stack.enter_context(weed(home))
         return asyncio.run(_measure(options, home, adapters, store))
 
 

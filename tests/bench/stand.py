@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from pydantic import SecretStr
 
-from deploy.local.embedded import REGION, Credentials, create_bucket, s3_client, start_object_store
+from deploy.local.embedded import REGION, Credentials, create_bucket, s3_client
 from deploy.local.kafka import KafkaCluster
 from deploy.local.kafka_jars import fetch_kafka_jars
 from deploy.local.key_files import ensure_key
@@ -28,7 +28,7 @@ from tenancy import bootstrap
 from tenancy.platform.settings import PlatformSettings
 from tenancy.storage.s3 import S3ObjectStore
 from tests.bench import delay_proxy, seeded_store
-from tests.fixtures.seaweedfs import start_seaweedfs
+from tests.fixtures.seaweedfs import fetch_seaweedfs, start_seaweedfs
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -73,16 +73,6 @@ class Store:
 
 
 @contextmanager
-def object_store(home: Path) -> Iterator[Store]:
-    """moto's server, as the local stack starts it."""
-    started = start_object_store(home / "object-store.log", child_environment(), tie_to_parent=True)
-    try:
-        yield Store(started.endpoint_url, Credentials(), started.process)
-    finally:
-        started.process.stop()
-
-
-@contextmanager
 def seeded_object_store(home: Path, seed: Path, seconds: float) -> Iterator[Store]:
     """moto's server with what :mod:`seeded_store` wrote into ``seed``, once it serves: ``seconds`` at most."""
     port = free_ports(1)[0]
@@ -100,8 +90,9 @@ def seeded_object_store(home: Path, seed: Path, seconds: float) -> Iterator[Stor
 
 
 @contextmanager
-def weed(home: Path, program: Path) -> Iterator[Store]:
+def weed(home: Path) -> Iterator[Store]:
     """SeaweedFS: master, volumes, filer and S3 in one process, which answers many requests at once."""
+    program = fetch_seaweedfs(LocalSettings().cache_dir)
     started = start_seaweedfs(program, home, child_environment(), tie_to_parent=True)
     try:
         yield Store(started.endpoint_url, started.credentials, started.process, "SeaweedFS")
