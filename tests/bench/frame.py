@@ -34,7 +34,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Measured:
-    """One value for each round, or for each turn of one."""
+    """One value for each round."""
 
     unit: str
     values: tuple[float, ...]

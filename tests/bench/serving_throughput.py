@@ -22,7 +22,7 @@ from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.settings import LocalSettings
 from tests.bench import base_models
 from tests.bench.adapter_first_token import make_adapters
-from tests.bench.frame import Entry, Measured, Options, Result, Side, say
+from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
 from tests.bench.streamed import OUR_WORK, PEER_WORK, Server, running, served
 from tests.bench.streaming_server import OURS, PEER, STOCK
 from tests.fixtures.own_packages import environment, python_of
@@ -30,10 +30,10 @@ from tests.fixtures.own_packages import environment, python_of
 AT_ONCE = (1, 8, 32)
 MODELS = ("base", "active")
 TOKENS = 32
-TURNS = {1: 4, 8: 4, 32: 3}
-"""So often a round asks each side the same, by how many at once: each turn's figure counts."""
+ROUNDS = {1: 4, 8: 4, 32: 3}
+"""How many rounds each pass over the table has, by how many streams there are at once."""
 FIRSTS = 16
-"""First tokens that a turn measures: those of the answers, and then of short ones, as many at once."""
+"""First tokens that a side measures in a round: those of the answers, then of short ones, as many at once."""
 PROXY, AGAIN = "litellm", "again"
 NAMES = {OURS: "ours", PEER: "vLLM", AGAIN: "vLLM again", PROXY: "LiteLLM", STOCK: "vLLM with its own operations"}
 STOCK_AT_ONCE = (1, 8)
@@ -61,30 +61,33 @@ def litellm(server: Server, folder: Path) -> Iterator[Server]:
 
 
 class Table:
-    """What is measured of each side, by its name: one value for each turn."""
+    """Holds what each round gave, by the name of its side, model and streams."""
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
         self.throughput: dict[str, list[float]] = defaultdict(list)
         self.first: dict[str, list[float]] = defaultdict(list)
 
-    async def turns(self, servers: Mapping[str, Server], model: str, many: int, turns: int) -> None:
-        """The sides ask one after another, in each turn another one first."""
-        order = list(servers)
-        for turn in range(turns):
-            at = turn % len(order)
-            for side in order[at:] + order[:at]:
-                started = time.perf_counter()
-                firsts = await _together(servers[side], self.tokens, model, many)
-                rate = many * self.tokens / (time.perf_counter() - started)
-                for _ in range(FIRSTS // many - 1):
-                    firsts += await _together(servers[side], 2, model, many)
-                self.throughput[_name(side, model, many)].append(rate)
-                self.first[_name(side, model, many)].append(statistics.median(firsts) * 1000)
-        for side in servers:
-            name = _name(side, model, many)
-            rate, first = (statistics.median(of[name][-turns:]) for of in (self.throughput, self.first))
-            say(f"    {name}: {rate:.4g} tokens/s, the first after {first:.4g} ms")
+    async def ask(self, servers: Mapping[str, Server], model: str, many: int, rounds: int) -> None:
+        """Measure every side once in each round, one after another."""
+        names = {side: _name(side, model, many) for side in servers}
+        rates = await interleaved(
+            rounds, {names[side]: self._step(server, names[side], model, many) for side, server in servers.items()}
+        )
+        for name, values in rates.items():
+            self.throughput[name] += values
+
+    def _step(self, server: Server, name: str, model: str, many: int) -> Step:
+        async def step(_: int) -> float:
+            started = time.perf_counter()
+            firsts = await _together(server, self.tokens, model, many)
+            rate = many * self.tokens / (time.perf_counter() - started)
+            for _ in range(FIRSTS // many - 1):
+                firsts += await _together(server, 2, model, many)
+            self.first[name].append(statistics.median(firsts) * 1000)
+            return rate
+
+        return step
 
 
 async def _together(server: Server, tokens: int, model: str, many: int) -> list[float]:
@@ -98,15 +101,15 @@ async def _warmed(servers: Mapping[str, Server], tokens: int) -> None:
             await _together(server, tokens, model, 1)
 
 
-async def _rounds(table: Table, rounds: int, servers: Mapping[str, Server], stock: Server) -> None:
+async def _passes(table: Table, passes: int, servers: Mapping[str, Server], stock: Server) -> None:
     await _warmed({**servers, STOCK: stock}, table.tokens)
-    for number in range(rounds):
-        say(f"  round {number + 1} of {rounds}")
+    for number in range(passes):
+        say(f"  pass {number + 1} of {passes}")
         for many in AT_ONCE:
             for model in MODELS:
-                await table.turns(servers, model, many, TURNS[many])
+                await table.ask(servers, model, many, ROUNDS[many])
         for many in STOCK_AT_ONCE:
-            await table.turns({STOCK: stock}, "active", many, 1)  # one takes minutes
+            await table.ask({STOCK: stock}, "active", many, 1)  # one takes minutes
 
 
 def run(options: Options, home: Path) -> Result:
@@ -120,7 +123,7 @@ def run(options: Options, home: Path) -> Result:
         servers[AGAIN] = stack.enter_context(served(PEER, base_model, home / AGAIN, adapter))
         servers[PROXY] = stack.enter_context(litellm(servers[PEER], home / PROXY))
         stock = stack.enter_context(served(STOCK, base_model, home / STOCK, adapter))
-        asyncio.run(_rounds(table, options.rounds, servers, stock))
+        asyncio.run(_passes(table, options.rounds, servers, stock))
     return _result(table)
 
 
@@ -133,7 +136,7 @@ def _result(table: Table) -> Result:
     first = {f"{name}: first token": Measured("ms", tuple(figures)) for name, figures in table.first.items()}
 
     def ratios(peer: str, of: str = "", ours: str = OURS) -> dict[str, float]:
-        """The median of the ratios that the turns gave: both sides of a turn see the same machine."""
+        """The median of the ratios that the rounds gave: both sides of a round see the same machine."""
         known, ratio_of = {**measured, **first}, dict[str, float]()
         for model in MODELS:
             for many in AT_ONCE:
