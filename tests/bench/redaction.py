@@ -21,7 +21,7 @@ from tests.phi import templates_voices
 from tests.phi.identifiers import Split
 from tests.phi.measure import Scan, recall, touched
 from tests.phi.texts import Sample, samples
-from tests.phi.written import UNSEEN, half, plain, unseen, written
+from tests.phi.written import HALVED, UNSEEN, half, plain, unseen, written
 
 SEED = 77
 SPLITS: tuple[Split, ...] = ("dev", "heldout", "voices")
@@ -43,9 +43,7 @@ def run(options: Options, _: Path) -> Result:
         "plain": (plain(), plain(clean=True)),
         "written": (written(), written(clean=True)),
     }
-    for name, looked_at in product(
-        ("chat", "typed", "shift", "asked", "queries", "notes", "wards", "outside", "calls", "consult"), (True, False)
-    ):
+    for name, looked_at in product(HALVED, (True, False)):
         by_hand[f"{name}, {'looked at' if looked_at else 'unseen half'}"] = (
             half(name, looked_at=looked_at),
             half(name, clean=True, looked_at=looked_at),
