@@ -42,7 +42,7 @@ from tests.bench.contest import outcomes
 from tests.bench.drawn_adapters import Drawing, Drawn
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.installation import Installation
-from tests.bench.stand import kafka, weed
+from tests.bench.stand import WEED, kafka, weed
 
 NAMES = ("replica-0", "replica-1", "replica-2")
 TENANT = TenantId("bench")
@@ -216,7 +216,7 @@ def _result(
             Measured("ms", peer),
         ),
         more={name: Measured("ms", tuple(values)) for name, values in sides.items()},
-        facts={"replicas": len(NAMES), "rank": RANK, "adapter bytes": adapter_bytes, "object store": "SeaweedFS"},
+        facts={"replicas": len(NAMES), "rank": RANK, "adapter bytes": adapter_bytes, "object store": WEED},
     )
 
 

@@ -34,7 +34,7 @@ from tests.bench import base_models, histories, published, random_adapters
 from tests.bench.adapter_sizes import LARGEST_RANK, SIZES, Sizes
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.serving import PlainVllm, Replica, decoding
-from tests.bench.stand import KeyFiles, Store, child_environment, weed
+from tests.bench.stand import WEED, KeyFiles, Store, child_environment, weed
 from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.verified import verified
 
@@ -310,6 +310,6 @@ def _result(bench: Bench, values: dict[str, tuple[float, ...]]) -> Result:
             "rank": f"{random_adapters.RANK}, in slots of rank {LARGEST_RANK}",
             "slots": SLOTS,
             "adapter bytes": bench.adapter_bytes,
-            "object store": "SeaweedFS",
+            "object store": WEED,
         },
     )

@@ -10,6 +10,7 @@ from schemas.bus.topics import TOPICS
 from tests.bench import batched_loop
 from tests.bench.contest import MANY, ONE, Contestant, beside, contest
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved
+from tests.bench.stand import WEED
 
 IMPORTER = "bench-importer"
 
@@ -67,5 +68,5 @@ async def _measure(options: Options, home: Path) -> Result:
             "S3 requests of the batched loop, per event of 20 tenants": Measured("requests", requests["peer"]),
             **held.costs(),
         },
-        facts={"events in a round": events, "tenants": len(MANY), "object store": held.store.name},
+        facts={"events in a round": events, "tenants": len(MANY), "object store": WEED},
     )

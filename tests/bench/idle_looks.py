@@ -43,7 +43,7 @@ from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
-from tests.bench.stand import Delayed, Store, delayed, weed
+from tests.bench.stand import WEED, Delayed, Store, delayed, weed
 from tests.fixtures.all_keys import AllKeys
 
 DELAY_MILLISECONDS = 25.0
@@ -259,10 +259,10 @@ async def _run(options: Options, home: Path, store: Store, proxy: Delayed) -> Re
             slow = await stack.enter_async_context(aclosing(behind.objects(bucket)))
             made[size] = Installation(size, signer, home, slow, direct, proxy)
             await made[size].seed()
-        return await _measured(options, made, store.name)
+        return await _measured(options, made)
 
 
-async def _measured(options: Options, made: dict[int, Installation], store: str) -> Result:
+async def _measured(options: Options, made: dict[int, Installation]) -> Result:
     sizes = list(made)
     largest = made[sizes[-1]]
 
@@ -294,7 +294,7 @@ async def _measured(options: Options, made: dict[int, Installation], store: str)
         peer=Side(first, "the same", Measured("requests", values[first])),
         more=more,
         facts={
-            "store": f"{store}, {DELAY_MILLISECONDS:g} ms for each request",
+            "store": f"{WEED}, {DELAY_MILLISECONDS:g} ms for each request",
             "pause between looks": f"{RECONCILE_SECONDS:g} s",
             f"requests of the looks with {AT_WORK} tenants at work": busy,
             "requests of one tick of the four slow rounds, every 15 s at most": tick,

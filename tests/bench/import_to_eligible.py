@@ -23,6 +23,7 @@ from tests.bench import batched_loop, histories
 from tests.bench.batched_loop import Loop
 from tests.bench.contest import Contest, collected, contest, outcomes
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved
+from tests.bench.stand import WEED
 from tests.fixtures.gates import gate_of_tests
 
 TENANT = TenantId("bench-import")
@@ -62,7 +63,7 @@ async def _measure(options: Options, home: Path) -> Result:
             "seals and uploads all contents side by side, publishes all approvals together; then the batched loop.",
             Measured("events/s", rates["peer"]),
         ),
-        facts={"approvals in a file": count, "object store": held.store.name},
+        facts={"approvals in a file": count, "object store": WEED},
     )
 
 

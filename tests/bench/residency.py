@@ -39,7 +39,7 @@ from tests.bench.adapter_sizes import percentile_95
 from tests.bench.drawn_adapters import Drawing
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved, say
 from tests.bench.serving import PlainVllm, Replica
-from tests.bench.stand import KeyFiles, Store, weed
+from tests.bench.stand import WEED, KeyFiles, Store, weed
 from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.base_models import make_shallow
 
@@ -248,6 +248,6 @@ def _result(bench: Bench, values: dict[str, tuple[float, ...]], cliffs: dict[str
             "memory from the first round's end to the last one's": f"{memory[0]:.0f} to {memory[-1]:.0f} MB",
             "slots": SLOTS,
             "loaded": RESIDENTS,
-            "object store": "SeaweedFS",
+            "object store": WEED,
         },
     )

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
 PROXY_SECONDS = 30.0
+WEED = "SeaweedFS"
+"""What results name the store of :func:`weed`."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -45,7 +47,6 @@ class Store:
     endpoint_url: str
     credentials: Credentials
     process: ChildProcess
-    name: str = "moto, one request at a time"
 
     def bucket(self, name: str) -> str:
         """A new versioned bucket whose name begins with ``name``."""
@@ -95,7 +96,7 @@ def weed(home: Path) -> Iterator[Store]:
     program = fetch_seaweedfs(LocalSettings().cache_dir)
     started = start_seaweedfs(program, home, child_environment(), tie_to_parent=True)
     try:
-        yield Store(started.endpoint_url, started.credentials, started.process, "SeaweedFS")
+        yield Store(started.endpoint_url, started.credentials, started.process)
     finally:
         started.process.stop()
 
