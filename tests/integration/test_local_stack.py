@@ -202,8 +202,11 @@ def test_a_second_up_is_refused_and_disturbs_nothing(up: UpStack) -> None:
 def test_a_stack_file_whose_processes_are_gone_is_replaced(make_stack: MakeStack) -> None:
     stack = make_stack()
     before = stack.up()
-    for process in running_members(stack.folders):
+    killed = list(running_members(stack.folders))
+    for process in killed:
         process.kill()
+    # A signal is no death yet: what is about to die is still seen as running.
+    assert not psutil.wait_procs(killed, timeout=BOUND_SECONDS)[1]
     again = make_stack()
     after = again.up()
     assert len(alive(again)) == 3
