@@ -8,7 +8,8 @@ from datetime import datetime
 
 from consumers.runtime.parsing import Record
 from schemas.bus.dead_letters import REASON_HEADERS, TOO_LARGE, VALUE_BYTES
-from schemas.bus.topics import dead_letter_topic
+from schemas.bus.envelope import is_exact
+from schemas.bus.topics import MESSAGE_BYTES, TOPICS, dead_letter_topic
 from tenancy.bus import RawMessage
 
 Header = tuple[str, bytes | None]
@@ -17,6 +18,8 @@ ITEM_BYTES = 1024
 """In a letter without its message: the longest key and the longest header that are kept."""
 KEPT_BYTES = 16_384
 """And all its headers together."""
+HEADER_BYTES = 16
+"""What a header costs beside its name and value, so that very many empty ones are large too."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +36,35 @@ def dead_letter(record: Record, reason: Reason) -> RawMessage:
     """The letter: key, value and headers as they came, followed by why and from where.
 
     A letter that is dead-lettered again after a redrive keeps its earlier reasons, so that its history can be read.
+    What may hold text is not copied: where a topic carries ciphertext, a publisher may have sent clear text in place of
+    it. So there the value is only in the letter of an event that has no field beyond the contract's.
     """
+    carries_content = TOPICS[record.topic].privacy == "references-or-ciphertext"
+    if carries_content and not is_exact(record.key, record.value, record.headers):
+        return cut_letter(record, reason) if _fills_a_message(record) else _without_message(record, reason)
     return RawMessage(
         dead_letter_topic(record.topic), record.key, record.value, [*record.headers, *_said(record, reason)]
     )
 
 
 def cut_letter(record: Record, reason: Reason) -> RawMessage:
-    """A letter that the bus takes however large the message is: without the value, and without what is long in the key
-    and the headers. It is no event any more, and names the place where the whole message lies.
-    """
-    reason = replace(reason, code=TOO_LARGE, detail=f"{reason.code}: {reason.detail}")
+    """A letter that the bus takes however large the message is."""
+    return _without_message(record, replace(reason, code=TOO_LARGE, detail=f"{reason.code}: {reason.detail}"))
+
+
+def _without_message(record: Record, reason: Reason) -> RawMessage:
+    """Without the value, and without what is long in the key and the headers: it is no event any more, and names the
+    place where the whole message lies."""
     size = (VALUE_BYTES, str(len(record.value or b"")).encode())
     key = record.key if len(record.key or b"") <= ITEM_BYTES else None
     headers = [*_kept(record.headers), *_said(record, reason), size]
     return RawMessage(dead_letter_topic(record.topic), key, None, headers)
+
+
+def _fills_a_message(record: Record) -> bool:
+    """Whether a letter could not hold it in any case. No event of the contract is nearly as large."""
+    parts = [record.key, record.value, *(part for name, value in record.headers for part in (name, value))]
+    return sum(len(part or b"") for part in parts) + HEADER_BYTES * len(record.headers) > MESSAGE_BYTES - KEPT_BYTES
 
 
 def _said(record: Record, reason: Reason) -> list[Header]:
@@ -67,6 +84,5 @@ def _kept(headers: Sequence[Header]) -> Iterator[Header]:
     left = KEPT_BYTES
     for name, value in headers:
         size = len(name.encode()) + len(value or b"")
-        # A header costs bytes of its own beside its name and value, so that very many empty ones are large too.
-        if size <= ITEM_BYTES and (left := left - size - 16) >= 0:
+        if size <= ITEM_BYTES and (left := left - size - HEADER_BYTES) >= 0:
             yield name, value

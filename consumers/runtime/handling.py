@@ -23,7 +23,7 @@ from consumers.runtime.parsing import Partition, Record, event_of
 from consumers.runtime.poison import HANDLER_ERROR, KEEPS_FAILING, OURS, Poison
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.requeue import copy_for, must_happen
-from schemas.bus.dead_letters import TOO_LARGE
+from schemas.bus.dead_letters import REASON
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from tenancy.errors import MessageTooLarge, Outage, Refused, Transient
@@ -153,12 +153,13 @@ class Handling:
             # First, since it has an id: said again it is the same outcome, and a second letter would be a second one.
             await dispatcher.record(poison.event, record, Outcome.DEAD_LETTERED)
         reason = Reason(poison.code, poison.detail, dispatcher.service, dispatcher.tenancy.clock())
-        publisher, code = dispatcher.tenancy.publisher, poison.code
+        publisher, letter = dispatcher.tenancy.publisher, dead_letter(record, reason)
         try:
-            await publisher.publish_raw(dead_letter(record, reason))
+            await publisher.publish_raw(letter)
         except MessageTooLarge:
-            await publisher.publish_raw(cut_letter(record, reason))
-            code = TOO_LARGE
+            letter = cut_letter(record, reason)
+            await publisher.publish_raw(letter)
+        code = (dict(letter.headers)[REASON] or b"").decode()
         dispatcher.telemetry.dead_letters.add(1, {"topic": record.topic, "reason": code})
 
     async def _requeue(self, record: Record, poison: Poison) -> bool:

@@ -154,9 +154,10 @@ def _dead_letter() -> dict[str, Any]:
         "name": "dead-letter",
         "title": "DeadLetter",
         "summary": (
-            "A message that no consumer could handle: the original key, value and headers, followed by the reason. If "
-            f"that would exceed the bus's message limit, the reason is {TOO_LARGE}: the value and everything long are "
-            "omitted, and the whole message lies at dlq_topic, dlq_partition, dlq_offset."
+            "A message that no consumer could handle: the original key, value and headers, followed by the reason. The "
+            "value and everything long are omitted where a topic carries ciphertext and the message is not exactly an "
+            f"event, since clear text may be in it, and where the bus's message limit would be exceeded ({TOO_LARGE}). "
+            "The whole message lies at dlq_topic, dlq_partition, dlq_offset."
         ),
         "contentType": "application/octet-stream",
         "headers": {"$ref": SCHEMA_REFERENCE.format(model="DeadLetterHeaders")},
@@ -274,7 +275,7 @@ def _dead_letter_headers() -> Schema:
             **_reason_headers(),
             VALUE_BYTES: {
                 **NUMBER,
-                "description": f"only with the reason {TOO_LARGE}: size of the omitted value",
+                "description": "only where the value is omitted: its size",
             },
         },
         "required": list(REASON_HEADERS),

@@ -13,4 +13,4 @@ REASON_HEADERS = (REASON, DETAIL, CONSUMER, TIME, *ORIGINAL)
 VALUE_BYTES = "dlq_value_bytes"
 """Only on a letter without its message: the size of the omitted value."""
 TOO_LARGE = "too-large"
-"""The reason of a letter without its message: with it, the letter would exceed the bus's message limit."""
+"""The reason where, with its message, the letter would exceed the bus's message limit."""

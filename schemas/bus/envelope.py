@@ -165,6 +165,16 @@ def decode(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, 
     return event
 
 
+def is_exact(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> bool:
+    """Whether the message is an event whose value has no field that the contract does not know."""
+    try:
+        event = decode(key, value, headers)
+        type(event.data).model_validate_json(value or b"", strict=True)
+    except (MalformedEvent, ValidationError):
+        return False
+    return True
+
+
 def _attributes(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for name, raw in headers:

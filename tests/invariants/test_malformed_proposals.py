@@ -3,6 +3,7 @@ becomes a dead letter that says why and holds no text, and the good ones between
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -44,7 +45,7 @@ async def test_five_hundred_malformed_proposals_are_dead_lettered_without_text_a
         for number in range(COUNT):
             data = proposed(number)
             committed = data.content
-            match number % 6:
+            match number % 8:
                 case 0:  # nobody redacted it
                     record = record_of(event(data))
                 case 1:  # for somebody else
@@ -54,7 +55,14 @@ async def test_five_hundred_malformed_proposals_are_dead_lettered_without_text_a
                 case 3:  # no example
                     reference = InlineContent(jwe=encrypt_inline(world.public_keys[tenant], document))
                     record = record_of(event(data.evolve(content=committed.evolve(reference=reference))))
-                case 4:
+                case 4:  # by who did not read the contract: the text in clear, in an event and in none
+                    message = encode(event(data))
+                    value = json.dumps({**json.loads(message.value), "text": NAME}).encode()
+                    record = raw_record(message.topic, message.key, value, message.headers)
+                case 5:
+                    message = encode(event(data))
+                    record = raw_record(message.topic, message.key, f"Ask {NAME}".encode(), message.headers)
+                case 6:
                     message = encode(event(data))
                     value = damaged_bytes(draw, message.value, ODD)
                     record = raw_record(message.topic, message.key, value, message.headers)

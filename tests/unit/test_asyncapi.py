@@ -199,7 +199,7 @@ def test_every_header_of_a_message_that_was_sent_again_is_described(example: Sto
     """A dead letter is sent again with everything: its reasons, the replay and where it was read."""
     headers = tuple((name, value.encode()) for name, value in example.headers.items())
     event = example.decode()
-    record = raw_record(event.topic, example.key.encode(), b"{}", headers)
+    record = raw_record(event.topic, example.key.encode(), event.data.model_dump_json().encode(), headers)
     letter = dead_letter(record, Reason("handler-error", "said", "curation", event.time))
     place = Place(letter.topic, 0, 7)
     message = Message(place, event.time, letter.key, letter.value, tuple(letter.headers))
