@@ -1,9 +1,10 @@
-"""Compiles one grammar after another and walks into it, in a process that may be killed: ``python -m … MODEL_FOLDER``.
+"""Compiles one grammar after another and walks into it, each in a process that may be killed: ``python -m … MODEL``.
 
 Some grammars compile in no time and then take minutes to say which token may come first; the engine asks that on the
 loop that all tenants share. So the first tokens of an answer are drawn here, each within a bound.
-A line of JSON comes in for each grammar, and one goes out. The kernel bounds what a compiler takes: seconds of a core
-for each grammar, and memory in all. Whoever exceeds that ends this process, and nothing else. It ends with its input.
+A line of JSON comes in for each grammar, and one goes out. Each is tried in a copy of this process, which the kernel
+bounds in seconds of a core and in memory. Whoever exceeds that ends the copy, and the next grammar has another at once:
+to start Python and the compiler anew would take seconds. The process ends with its input.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import sys
 import time
 from pathlib import Path
 from random import Random
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from tenancy.platform.process_bounds import bound_memory, bound_processor
 
+COMPILES, FAILS, ENDED = range(3)
+"""How a copy exits. Whatever else it exits with, it was ended."""
 CPU_SECONDS = 1
 WALKED_TOKENS = 128
 TOKEN_SECONDS = 0.02
@@ -38,12 +41,23 @@ def main() -> None:
 def serve(compiler: Any, asked: TextIO, answers: TextIO) -> None:
     for line in asked:
         grammar = json.loads(line)
+        # No thread runs here: the compiler has none, and torch is asked for nothing before the copy is made.
+        copy = os.fork()
+        if copy == 0:
+            _try_and_exit(compiler, grammar["kind"], grammar["text"])
+        code = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+        print(json.dumps({"compiles": code == COMPILES, "ended": code not in (COMPILES, FAILS)}), file=answers)
+
+
+def _try_and_exit(compiler: Any, kind: str, text: str) -> NoReturn:
+    code = ENDED
+    try:
         bound_processor(CPU_SECONDS)
-        try:
-            answer = {"compiles": is_walkable(compile_grammar(compiler, grammar["kind"], grammar["text"]))}
-        except Exception:  # whatever a compiler says of a caller's grammar; its text may quote it
-            answer = {"compiles": False}
-        print(json.dumps(answer), file=answers)
+        code = COMPILES if is_walkable(compile_grammar(compiler, kind, text)) else FAILS
+    except Exception:  # whatever a compiler says of a caller's grammar; its text may quote it
+        code = FAILS
+    finally:
+        os._exit(code)
 
 
 def compile_grammar(compiler: Any, kind: str, text: str) -> Any:

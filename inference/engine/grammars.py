@@ -1,8 +1,8 @@
 """Tries each grammar out before vLLM sees it, in a process of its own that can be killed.
 
 vLLM reads a schema on the event loop, and compiles it in two threads of the engine that nothing ends. A grammar that
-takes too long or too much memory would hold them for everybody; here it ends the trial, costs its own tenant a refusal,
-and a new process is started. A tenant has one trial at a time, and trials are in the order in which they were asked
+takes too long or too much memory would hold them for everybody; here it ends the trial, and costs its own tenant a
+refusal. A tenant has one trial at a time, and trials are in the order in which they were asked
 for, so nobody waits for more than one grammar of each other tenant. What has compiled once is not tried again.
 """
 
@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import secrets
+import signal
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -67,7 +68,9 @@ class TrialProcess:
         await self._line(START_SECONDS)
 
     async def compiles(self, constraint: Constraint) -> bool:
-        """Whether it is a grammar at all. Raises :class:`TrialEnded` where that takes too much."""
+        """Whether it is a grammar at all. Raises :class:`TrialEnded` where that takes too much, and where the process
+        has ended, which the next call starts anew.
+        """
         await self.start()
         try:
             stdin = self._running().stdin
@@ -78,14 +81,17 @@ class TrialProcess:
         except OSError:
             await self.close()
             raise TrialEnded from None
-        return bool((await self._line(TRIAL_SECONDS))["compiles"])
+        answer = await self._line(TRIAL_SECONDS)
+        if answer["ended"]:
+            raise TrialEnded
+        return answer["compiles"]
 
     async def close(self) -> None:
-        """Kill it, whatever it does."""
+        """Kill it and the copy that it has made of itself, whatever they do."""
         process, self._process = self._process, None
         if process is not None:
             with suppress(ProcessLookupError):
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
     def _running(self) -> Process:
@@ -142,8 +148,8 @@ class Grammars:
 
     async def require(self, owner: str, constraints: Iterable[Constraint]) -> None:
         """Raises :class:`EngineRefused` (400) for a grammar that does not compile within its bounds, and
-        :class:`RequestRefused` (429) for a new one soon after another of the owner has ended its trial:
-        everybody waits for the new process.
+        :class:`RequestRefused` (429) for a new one soon after another of the owner has ended its trial, for which
+        everybody had to wait.
         """
         for constraint in constraints:
             known = self._known_as(constraint)
@@ -159,7 +165,7 @@ class Grammars:
         if self._now() - self._ended.get(owner, -PAUSE_SECONDS) < PAUSE_SECONDS:
             raise grammars_paused(PAUSE_SECONDS)
         async with self._one:
-            # Also for a caller who goes away: else leaving would kill the process at no cost, and everybody would wait.
+            # Also for a caller who goes away: else leaving would be at no cost, and everybody would wait.
             compiles = await finished(self._compiles(owner, constraint))
         if not compiles:
             raise unfit(constraint)
@@ -170,7 +176,6 @@ class Grammars:
         except TrialEnded:
             logger.warning("grammar ended its trial", extra={"reason": constraint.kind})
             self._pause(owner)
-            await self._trial.close()
             self.start()
             return False
 
