@@ -119,6 +119,13 @@ class Placement:
                 raise still_loading() from None
             yield
 
+    def has_room(self, digest: str) -> bool:
+        """Whether the adapter can be loaded without another having to go."""
+        try:
+            return self.residency.victim(digest) is None
+        except NoRoom:
+            return False
+
     async def _reserved(self, tenant: TenantId, digest: str) -> Reservation:
         for has_waited in (False, True):
             try:

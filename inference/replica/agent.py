@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement, Removal
@@ -30,6 +30,8 @@ from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 
+NEWS = timedelta(minutes=1)
+"""An activation so long ago has been met by requests, if there were any."""
 PREFETCH_SECONDS = 10.0
 """The agent handles one event at a time: a purge waits no longer than this for an adapter that comes slowly."""
 
@@ -51,18 +53,29 @@ async def on_adapter_activated(event: Event[AdapterActivated | AdapterRolledBack
     """The next request of this tenant sees what answers now: the state was swapped before this was published, so that
     nothing is changed by it but a cached view, which is dropped.
 
-    Where the replica has loaded what answered before, or keeps the tenant's adapter loaded, it loads the new one first,
-    so that nobody waits for it. What runs goes on as it began. The outcome of this, which bears the replica's name,
-    acknowledges the change.
+    The replica loads the new adapter first, so that nobody waits for it: where it has loaded what answered before,
+    keeps the tenant's adapter loaded, or has a place that nobody uses. What runs goes on as it began. The outcome of
+    this, which bears the replica's name, acknowledges the change.
     """
     data = event.data
     tenant = TenantId(event.subject)
-    loaded = ports.placement.engine.loaded()
-    is_wanted = data.previous_digest in loaded or ports.pins.holds(tenant)
-    if data.adapter_digest is not None and data.adapter_digest not in loaded and is_wanted:
+    if data.adapter_digest is not None and _is_wanted(event, data.adapter_digest, ports):
         await _prefetch(ports, tenant, data.adapter_digest)
     ports.views.forget(tenant)
     return Outcome.NOOP_DUPLICATE
+
+
+def _is_wanted(event: Event[AdapterActivated | AdapterRolledBack], digest: str, ports: AgentPorts) -> bool:
+    loaded = ports.placement.engine.loaded()
+    if digest in loaded:
+        return False
+    # The events of days that a new replica reads fill no places: what was used last is loaded by then.
+    is_news = ports.tenancy.clock() - event.time < NEWS
+    return (
+        event.data.previous_digest in loaded
+        or ports.pins.holds(TenantId(event.subject))
+        or (is_news and ports.placement.has_room(digest))
+    )
 
 
 async def on_policy_changed(event: Event, ports: AgentPorts) -> Outcome:

@@ -544,11 +544,21 @@ async def test_a_replica_that_served_the_one_before_loads_the_new_adapter_before
     assert TENANT not in bench.views._held
 
 
-async def test_a_replica_that_never_served_the_tenant_loads_nothing_for_an_activation(bench: Bench) -> None:
+@pytest.mark.parametrize("state", ["news", "old", "full"])
+async def test_a_replica_that_never_served_the_tenant_loads_its_adapter_only_where_it_takes_nobodys_place(
+    bench: Bench, state: str
+) -> None:
     await bench.engine.evict(FIRST, scrub=False)
     bench.engine.calls.clear()
-    await on_adapter_activated(event(await third_is_ready(bench, canary=False)), bench.ports)
-    assert bench.engine.calls == []
+    activated = event(await third_is_ready(bench, canary=False))
+    placement = bench.ports.placement
+    if state == "full":
+        for number in range(4 - len(placement.residency.resident())):
+            placement.residency.release(placement.residency.reserve(f"{number}" * 64))
+    if state == "old":
+        bench.now += timedelta(hours=1)
+    await on_adapter_activated(activated, bench.ports)
+    assert bench.engine.calls == ([("load", THIRD)] if state == "news" else [])
 
 
 @pytest.mark.parametrize("trouble", ["retired since", "files that fail", "a store that is down", "fenced since"])
