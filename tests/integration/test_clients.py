@@ -23,6 +23,7 @@ from inference.api.embeddings import Embeddings
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.grammars import Grammars
+from inference.tenants.admission import TenantRequests
 from tenancy.embedding.opening import open_embedder
 from tenancy.embedding.port import Embedder
 from tenancy.embedding.settings import EmbedderSettings
@@ -163,6 +164,26 @@ async def test_a_streamed_call_of_a_tool_has_its_name_and_arguments(client: Clie
     Dose.model_validate_json(arguments)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_the_model_writes_by_itself_is_read_out_of_its_text(client: Client, stream: bool) -> None:
+    """So small a model begins none by itself: it is made to."""
+    call = r'<tool_call>\n\{"name": "now", "arguments": \{\}\}\n</tool_call>'
+    fields = {"tools": TOOLS, "tool_choice": "auto", "max_tokens": 64, "stream": stream}
+    answer = await ask(client, **fields, extra_body={"structured_outputs": {"regex": call}})
+    if stream:
+        events = [event.choices[0] async for event in answer if event.choices]
+        assert not any(event.delta.content for event in events)
+        parts = [part.function for event in events for part in event.delta.tool_calls or []]
+        name = "".join(part.name or "" for part in parts)
+        arguments = "".join(part.arguments or "" for part in parts)
+        assert events[-1].finish_reason == "tool_calls"
+    else:
+        [made] = answer.choices[0].message.tool_calls
+        name, arguments = made.function.name, made.function.arguments
+        assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == (None, "tool_calls")
+    assert (name, json.loads(arguments)) == ("now", {})
+
+
 async def test_an_answer_has_the_shape_of_a_schema_or_of_any_object(client: Client) -> None:
     parsed = await client.chat.completions.parse(
         model="base", messages=ASKED, response_format=Dose, max_tokens=64, temperature=0
@@ -225,6 +246,17 @@ async def test_a_client_that_tries_again_sees_nothing_of_a_replica_that_is_not_r
     await asyncio.sleep(0.5)
     bench.api.answers = answers
     assert (await asked).choices[0].message.content
+
+
+async def test_a_client_that_tries_again_sees_nothing_of_a_limit_that_it_met(client: Client, bench: Bench) -> None:
+    create = cast(Any, client.with_options(max_retries=5).chat.completions.with_raw_response.create)
+    running, bench.api.running = bench.api.running, TenantRequests(0)
+    asked = asyncio.create_task(create(model="base", messages=ASKED, max_tokens=16))
+    await asyncio.sleep(0.5)
+    bench.api.running = running
+    answer = await asked
+    assert answer.retries_taken > 0
+    assert answer.parse().choices[0].message.content
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
