@@ -16,6 +16,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from producers.queries.proposals import ProposalView, open_proposals
+from producers.sources.importing import import_approvals
 from producers.sources.proposing import Proposer
 from producers.sources.source_key import SourceKey
 from schemas.base.redaction import SAFE_HARBOR
@@ -26,7 +27,7 @@ from schemas.objects import object_keys
 from schemas.objects.training import TrainingSet
 from tenancy.redaction.standard import standard_gate
 from tenancy.tenant_id import TenantId
-from tests.fixtures.hospital import SYSTEMS, Way, leaked
+from tests.fixtures.hospital import REVIEWED, SYSTEMS, Way, approvals, leaked
 from tests.invariants.worlds import DispatchedWorld
 from tests.unit.review_page_parts import Desk, OfWorld
 from tests.world.world import POLICY
@@ -59,14 +60,14 @@ async def approve(world: DispatchedWorld, tenant: TenantId, waiting: Sequence[Pr
 async def test_no_identifier_of_any_class_leaves_a_sources_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert all(set(system.patient.texts()) == CLASSES for system in SYSTEMS)
+    assert all(set(system.patient.texts()) == CLASSES for system in (*SYSTEMS, REVIEWED))
     caplog.set_level(logging.DEBUG)
     gate = standard_gate()
     # Two sources of a system read the same texts, and the tenant has no terms of its own.
     looked = cache(gate.scan)
     monkeypatch.setattr(gate, "scan", lambda text, terms: looked(text))
     monkeypatch.setattr("tests.world.world.gate_of_tests", lambda: gate)
-    world, count = DispatchedWorld(tmp_path), sum(system.examples() for system in SYSTEMS)
+    world, count = DispatchedWorld(tmp_path), sum(system.examples() for system in (*SYSTEMS, REVIEWED))
     policy = POLICY.evolve(require_consent=False, min_new_examples=count)
     tenant = await world.onboard("t1", policy)
     key, counter = SourceKey(b"k" * 32), world.telemetry.meter.create_counter("records")
@@ -78,6 +79,9 @@ async def test_no_identifier_of_any_class_leaves_a_sources_memory(
     for system in SYSTEMS:
         for send in system.sources.values():
             await send(Way(proposer, tmp_path, counter, take), system.patient)
+    file = approvals(tmp_path, REVIEWED.patient)
+    imported = await import_approvals(file, tenant, world.tenancy, lambda: gate, stated_by="operator-1")
+    assert (len(imported.examples), imported.redacted >= len(CLASSES)) == (REVIEWED.examples(), True)
     await settle(world)
     waiting = await open_proposals(world.outside, tenant)
     assert Counter(view.source for view in waiting) == Counter(
@@ -110,7 +114,7 @@ async def test_no_identifier_of_any_class_leaves_a_sources_memory(
             if isinstance(event.data, events.ExampleProposed):
                 content = store.keys.decrypt_inline(event.data.content.reference.jwe, ExampleContent)
                 places[f"{topic} {number}, decrypted"] = content.model_dump_json()
-    assert leaked(places.items(), *SYSTEMS) == set()
+    assert leaked(places.items(), *SYSTEMS, REVIEWED) == set()
     assert all(view.redacted for view in waiting), "each had something to be redacted"
     for kind in ("opened contents/", "page /examples/", "sano.curation.v1"):
         assert any("[MRN-1]" in text for place, text in places.items() if place.startswith(kind)), "not blind"
