@@ -129,6 +129,8 @@ def _group(service: str) -> Schema:
 
 def _message(model: type[EventData]) -> dict[str, Any]:
     subject = "ReplicaSubject" if model is ReplicaRegistered else "TenantSubject"
+    # Of the others the key is a word that the guide for integrators has.
+    natural_key = {"x-natural-key": list(model.identified_by)} if hasattr(model, "identified_by") else {}
     return {
         "name": model.type,
         "title": model.__name__,
@@ -144,6 +146,7 @@ def _message(model: type[EventData]) -> dict[str, Any]:
             },
         },
         "payload": {"$ref": SCHEMA_REFERENCE.format(model=model.__name__)},
+        **natural_key,
         # Not by reference: the official JSON Schema of this binding takes a reference for two things at once.
         "bindings": {"kafka": {"key": _subject_schemas()[subject], "bindingVersion": BINDING_VERSION}},
     }

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import threading
@@ -49,6 +50,19 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy" / "examples" / "publishers"
 TENANT = TenantId("t-publishers")
 SECONDS = 240
+BY_TOOLS: tuple[events.EventData, ...] = (
+    events.ConsentGranted(consent_id="consent-tools", version=2),
+    events.ConsentRevoked(consent_id="consent-tools", version=3),
+    events.ExampleRejected(example_id="ex-tools", version=1, reviewer_id="rev-1", reason_code="off-policy"),
+    events.ExampleWithdrawn(example_id="ex-java", reason_code="patient-request"),
+)
+"""What has no content. The first is of a type that the other programs publish too."""
+
+
+@pytest.fixture
+def tools() -> None:
+    if missing := [name for name in ("yq", "jq") if shutil.which(name) is None]:
+        pytest.skip(f"NO {' AND NO '.join(missing).upper()}: install them (Debian: apt-get install jq yq)")
 
 
 @contextmanager
@@ -155,6 +169,7 @@ def jars_of(pom: Path) -> Path:
     return fetch_once(LocalSettings().cache_dir / f"publishers-{digest}", fetch)
 
 
+@pytest.mark.usefixtures("tools")
 async def test_what_the_example_programs_publish_is_signed_and_opened_by_the_tenant_alone(
     kafka_cluster: KafkaCluster, tmp_path: Path
 ) -> None:
@@ -169,9 +184,7 @@ async def test_what_the_example_programs_publish_is_signed_and_opened_by_the_ten
     may = SpeaksFor(
         publisher="interface-3",
         tenants=(TENANT,),
-        event_types=tuple(
-            model.type for model in (events.ConsentGranted, events.ExampleProposed, events.ExampleWithdrawn)
-        ),
+        event_types=(events.ConsentGranted.type, events.ExampleProposed.type, *(data.type for data in BY_TOOLS[1:])),
     )
     verifier = EventVerifier(Trust.of(entry(public, Purpose.EVENT, speaks_for=may)))
     bootstrap = kafka_cluster.bootstrap_servers
@@ -198,8 +211,11 @@ async def test_what_the_example_programs_publish_is_signed_and_opened_by_the_ten
         producer.write_text(f"#!/bin/sh\nexec java -Xmx256m -cp '{tools}/*' {main} \"$@\"\n")
         producer.chmod(0o700)
         told = {"TENANT": TENANT, "SOURCE": "/ehr/3", "KEY": str(pem), "KID": public.key_id, "BOOTSTRAP": bootstrap}
-        await run(EXAMPLES / "withdraw.sh", "ex-java", "patient-request", env={**told, "PRODUCER": str(producer)})
-        found = await published(bootstrap, 7)
+        told |= {"PRODUCER": str(producer), "ASYNCAPI": str(ROOT / "schemas" / "golden" / "asyncapi.yaml")}
+        for data in BY_TOOLS:
+            name, fields = data.type.removeprefix("sano."), data.model_dump_json(exclude_none=True)
+            await run(EXAMPLES / "publish.sh", name, fields, env=told)
+        found = await published(bootstrap, 6 + len(BY_TOOLS))
 
     for event, value, headers in found:
         assert verifier.publisher(event, value, headers, appended_at=datetime.now(UTC)) == may
@@ -214,9 +230,29 @@ async def test_what_the_example_programs_publish_is_signed_and_opened_by_the_ten
         assert content.commitment() == data.content.commitment
     again = [event.data.content.commitment for event, _, _ in found if isinstance(event.data, events.ExampleProposed)]
     assert len(again) == 3 and len(set(again)) == 2, "the same example again is the same event with the same commitment"
-    assert len({event.id for event, _, _ in found}) == 4
-    [withdrawn] = [event.data for event, _, _ in found if isinstance(event.data, events.ExampleWithdrawn)]
-    assert (withdrawn.example_id, withdrawn.reason_code) == ("ex-java", "patient-request")
+    assert len({event.id for event, _, _ in found}) == 3 + len(BY_TOOLS)
+    assert [event.data for event, _, _ in found][-len(BY_TOOLS) :] == list(BY_TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("message", "data"),
+    [
+        ("example.dropped", '{"example_id": "ex-1"}'),
+        ("example.withdrawn", '{"example_id": "ex-1"}'),
+        ("example.withdrawn", '{"example_id": "ex-1", "reason_code": "wish", "text": "in clear"}'),
+        ("example.withdrawn", '{"example_id": "ex-1", "reason_code": "In words."}'),
+        ("consent.granted", '{"consent_id": "consent-7", "version": "1"}'),
+        ("consent.granted", '{"consent_id": "consent-7", "version": 0}'),
+    ],
+)
+@pytest.mark.usefixtures("tools")
+def test_the_tools_refuse_what_is_not_in_the_contract(message: str, data: str) -> None:
+    told = dict.fromkeys(("TENANT", "SOURCE", "KEY", "KID", "BOOTSTRAP"), "unused")
+    told |= {"PRODUCER": "false", "ASYNCAPI": str(ROOT / "schemas" / "golden" / "asyncapi.yaml")}
+    script = EXAMPLES / "publish.sh"
+    ended = subprocess.run([script, message, data], env={**os.environ, **told}, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr.count(b"\n")) == (1, 1)
+    assert ended.stderr.startswith(b"refused: ")
 
 
 def test_a_thumbprint_that_begins_with_a_dash_is_a_value(tmp_path: Path) -> None:
