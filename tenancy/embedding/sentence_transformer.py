@@ -1,7 +1,7 @@
 """Embeds in this process with a model in the layout of the sentence-transformers library, offline.
 
-Reads the layout itself: a transformer, one pooling of its tokens, and perhaps the scaling to length 1. The library
-would bring scikit-learn and scipy for that. A model with further parts is refused; it can be served elsewhere and asked
+Reads the layout itself (:mod:`tenancy.embedding.model_parts`). The library would bring scikit-learn and scipy, 200 MB
+that transformers then imports in every process. A model of other parts is refused; it can be served elsewhere and asked
 by :mod:`tenancy.embedding.remote`. torch and transformers are imported when a model is loaded, and not before.
 """
 
@@ -9,27 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from tenancy.embedding.model_parts import ModelParts, read_json
 from tenancy.embedding.port import Embedded, TextTooLong, Vectors, unit_length
-from tenancy.errors import Refused
 
 BATCH = 16
 """Texts of similar length at once: some tens of milliseconds of one core, after which others have their turn."""
 
 Precision = Literal["float32", "bfloat16"]
 """Of bfloat16 the tests allow a cosine to be 0.005 away from that of float32."""
-PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors", "*/config.json")
+PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors", "*/config.json", "*/model.safetensors")
 """The files of a model on a hub that are read here: weights as safetensors only."""
-
-Pooling = Callable[[Any, Any], Any]
-"""From token vectors (text, token, dimension) and their mask (text, token) to one vector for each text."""
 
 
 class SentenceTransformer:
@@ -39,10 +35,10 @@ class SentenceTransformer:
     took 414 ms of processor time for a question's vector, and one 20 ms. More processes index more.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, pooling: Pooling, *, name: str, longest: int) -> None:
+    def __init__(self, model: Any, tokenizer: Any, parts: ModelParts, *, name: str, longest: int) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._pooling = pooling
+        self._parts = parts
         self._name = name
         self._longest = longest
         self._thread = ThreadPoolExecutor(1, "embedder", initializer=_compute_alone)
@@ -62,18 +58,18 @@ class SentenceTransformer:
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()  # it would stand amid a command's answer, and between the lines of a service's log
-        pooling = _pooling(folder)
+        parts = ModelParts.of(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=precision or _fastest()
         ).eval()
         limits = (
-            _read(folder / "sentence_bert_config.json", {}).get("max_seq_length"),
+            read_json(folder / "sentence_bert_config.json", {}).get("max_seq_length"),
             tokenizer.model_max_length,
             getattr(model.config, "max_position_embeddings", None),
         )
         longest = min(int(limit) for limit in limits if limit)
-        return cls(model, tokenizer, pooling, name=f"sha256:{_weights_digest(folder)}", longest=longest)
+        return cls(model, tokenizer, parts, name=f"sha256:{_weights_digest(folder)}", longest=longest)
 
     @property
     def name(self) -> str:
@@ -82,7 +78,7 @@ class SentenceTransformer:
 
     @property
     def dimensions(self) -> int:
-        return int(self._model.config.hidden_size)
+        return self._parts.dimensions(int(self._model.config.hidden_size))
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """See the port. Nothing is computed for any of the texts where one is too long."""
@@ -114,8 +110,8 @@ class SentenceTransformer:
         padded = self._tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt")
         with torch.inference_mode():
             tokens = self._model(**padded).last_hidden_state.float()
-            pooled = self._pooling(tokens, padded["attention_mask"].unsqueeze(-1).to(tokens.dtype))
-        return unit_length(pooled.numpy())
+            found = self._parts.vectors(tokens, padded["attention_mask"].unsqueeze(-1).to(tokens.dtype))
+        return unit_length(found.numpy())
 
 
 def _compute_alone() -> None:
@@ -133,41 +129,9 @@ def _fastest() -> Precision:
     return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
 
 
-def _pooling(folder: Path) -> Pooling:
-    modules = [str(module["type"]).rpartition(".")[2] for module in _read(folder / "modules.json", [])]
-    if modules[:2] != ["Transformer", "Pooling"] or modules[2:] not in ([], ["Normalize"]):
-        raise _unfit("it is not made of a transformer, a pooling and at most the scaling to length 1")
-    path = next(module["path"] for module in _read(folder / "modules.json", []) if module["type"].endswith("Pooling"))
-    config = _read(folder / path / "config.json", {})
-    chosen = [name.removeprefix("pooling_mode_") for name, on in config.items() if on and name.startswith("pooling_")]
-    if mode := config.get("pooling_mode"):  # as newer releases of the library write it
-        chosen = [str(mode)]
-    poolings: dict[str, Pooling] = {"mean_tokens": _mean, "mean": _mean, "cls_token": _first, "cls": _first}
-    if len(chosen) != 1 or chosen[0] not in poolings:
-        raise _unfit("it pools its tokens neither by their mean nor by the first one")
-    return poolings[chosen[0]]
-
-
-def _mean(tokens: Any, mask: Any) -> Any:
-    return (tokens * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
-
-
-def _first(tokens: Any, _: Any) -> Any:
-    return tokens[:, 0]
-
-
-def _unfit(why: str) -> Refused:
-    remedy = "set SANO_EMBEDDER_URL to a service that runs it, or choose another model"
-    return Refused("unfit-embedder", f"refused: the embedder's model cannot be used: {why}; {remedy}")
-
-
-def _read(path: Path, absent: Any) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else absent
-
-
 def _weights_digest(folder: Path) -> str:
     whole = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.rglob("*.safetensors")):
         with path.open("rb") as file:
             whole.update(hashlib.file_digest(file, "sha256").digest())
     return whole.hexdigest()

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tenancy.embedding.model_parts import ModelParts
 from tenancy.embedding.opening import bundled_model, open_embedder
 from tenancy.embedding.port import Embedder, EmbedderUnavailable, TextTooLong
 from tenancy.embedding.remote import RemoteEmbedder
@@ -107,13 +108,102 @@ def test_loading_says_nothing_into_a_command_s_answer_or_a_log(
     assert capfd.readouterr() == ("", "")
 
 
-async def test_a_model_with_parts_that_are_not_computed_here_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "modules.json").write_text(
-        json.dumps([{"type": f"sentence_transformers.models.{kind}", "path": ""} for kind in ("Transformer", "Dense")])
+Part = tuple[str, dict[str, Any], dict[str, Any]]
+MEAN: Part = ("Pooling", {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, {})
+
+
+def model_of(folder: Path, *parts: Part) -> str:
+    """The bundled transformer with these parts behind it: kind, settings and weights of each."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    for file in Path(str(bundled_model())).iterdir():
+        if file.is_file() and file.name not in ("modules.json", "config_sentence_transformers.json"):
+            (folder / file.name).symlink_to(file)
+    modules = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
+    for number, (kind, config, weights) in enumerate(parts):
+        path = folder / f"part-{number}"
+        path.mkdir()
+        (path / "config.json").write_text(json.dumps(config))
+        if weights:
+            save_file(weights, path / "model.safetensors")
+        modules.append({"type": f"sentence_transformers.models.{kind}", "path": path.name})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    return str(folder)
+
+
+async def test_layers_behind_the_pooling_are_computed(exact: SentenceTransformer, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    matrix, bias, gain, shift = (draw.normal(size=size).astype(np.float32) for size in ((8, 384), 8, 8, 8))
+    config = {"in_features": 384, "out_features": 8, "activation_function": "torch.nn.modules.activation.Tanh"}
+    folder = model_of(
+        tmp_path / "model",
+        MEAN,
+        ("Normalize", {}, {}),
+        ("Dense", config, {"linear.weight": matrix, "linear.bias": bias}),
+        ("Dropout", {"dropout": 0.5}, {}),
+        ("LayerNorm", {"dimension": 8}, {"norm.weight": gain, "norm.bias": shift}),
     )
+    texts = ["The dose was doubled.", "The car park closes at nine."]
+    with closing(SentenceTransformer.load(folder, tmp_path, "float32")) as embedder:
+        assert embedder.dimensions == 8
+        assert embedder.name != exact.name, "its weights are others"
+        found = (await embedder.embed(texts)).vectors
+    dense = np.tanh((await exact.embed(texts)).vectors @ matrix.T + bias)
+    spread = (dense - dense.mean(1, keepdims=True)) / dense.std(1, keepdims=True) * gain + shift
+    assert np.allclose(found, spread / np.linalg.norm(spread, axis=1, keepdims=True), atol=1e-3)
+
+
+@pytest.mark.parametrize("padding", ["right", "left"])
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("mean", [3.0, 4.0]),
+        ("mean_sqrt_len_tokens", [9 / 3**0.5, 12 / 3**0.5]),
+        ("weightedmean", [(1 + 2 * 3 + 3 * 5) / 6, (2 + 2 * 0 + 3 * 10) / 6]),
+        ("max", [5.0, 10.0]),
+        ("cls", [1.0, 2.0]),
+        ("lasttoken", [5.0, 10.0]),
+        (["cls", "max"], [1.0, 2.0, 5.0, 10.0]),
+    ],
+)
+def test_tokens_are_pooled_as_the_model_says_on_whichever_side_its_texts_are_padded(
+    mode: Any, expected: list[float], padding: str, tmp_path: Path
+) -> None:
+    import torch
+
+    parts = ModelParts.of(Path(model_of(tmp_path / "model", ("Pooling", {"pooling_mode": mode}, {}))))
+    tokens, mask = [[1.0, 2.0], [3.0, 0.0], [5.0, 10.0]], [1.0, 1.0, 1.0]
+    pad = [[99.0, 99.0], [98.0, 98.0]]
+    row, of_row = (tokens + pad, mask + [0.0] * 2) if padding == "right" else (pad + tokens, [0.0] * 2 + mask)
+    [found] = parts.vectors(torch.tensor([row]), torch.tensor([of_row]).unsqueeze(-1))
+    assert found.tolist() == pytest.approx(expected)
+    assert parts.dimensions(2) == len(expected)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (),
+        (("BoW", {}, {}),),
+        (("Pooling", {}, {}),),
+        (("Pooling", {"pooling_mode": "attention"}, {}),),
+        (MEAN, ("LSTM", {}, {})),
+        (MEAN, ("Dense", {"in_features": 384, "out_features": 8, "use_residual": True}, {})),
+        (MEAN, ("Dense", {"in_features": 384, "out_features": 8, "activation_function": "os.system"}, {})),
+    ],
+)
+async def test_a_model_with_parts_that_are_not_computed_here_is_refused(parts: Any, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="SANO_EMBEDDER_URL"):
-        async with open_embedder(EmbedderSettings(embedder_model=str(tmp_path)), tmp_path):
+        async with open_embedder(EmbedderSettings(embedder_model=model_of(tmp_path / "model", *parts)), tmp_path):
             pass
+
+
+def test_a_model_that_is_asked_with_a_prompt_is_refused(tmp_path: Path) -> None:
+    folder = model_of(tmp_path / "model", MEAN)
+    Path(folder, "config_sentence_transformers.json").write_text(json.dumps({"default_prompt_name": "query"}))
+    with pytest.raises(Refused, match="prompt"):
+        SentenceTransformer.load(folder, tmp_path)
 
 
 async def test_a_service_is_asked_in_batches_and_its_vectors_are_put_in_order_and_scaled() -> None:
