@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry import metrics, trace
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
@@ -157,6 +155,10 @@ def configure_telemetry(service: str, otlp_endpoint: str | None) -> Telemetry:
     traces = TracerProvider(resource=resource, shutdown_on_exit=False)
     if otlp_endpoint is not None:
         base = otlp_endpoint.rstrip("/")
+        # Every command would load them, and few processes export.
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
         readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(f"{base}/v1/metrics")))
         traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
     meters = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
