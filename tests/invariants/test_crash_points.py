@@ -63,6 +63,8 @@ async def _not_taken(world: World, tenant: TenantId) -> None:
 
 
 EXPORTING = POLICY.evolve(right_of_export=True)
+LIVES = 2
+"""Of a process that is killed once."""
 
 
 async def _loop(world: World, purge: Purge) -> dict[str, Any]:
@@ -139,17 +141,20 @@ async def _kill_at_each(make: Callable[[], Purge], *, whole_loop: bool) -> None:
 
 
 def _without_what_a_server_forgets(result: dict[str, Any]) -> dict[str, Any]:
-    """What a server used and loaded since it last told of it dies with it (docs/audit.md), and is never told twice."""
-    kept = {}
+    """What a server has loaded dies with it, as does what it used and loaded since it last told of it (docs/audit.md).
+    A use is never told twice, and a load once by each life.
+    """
+    kept, of_who_stays = {}, result["other"]["state"]["adapters"]
     for name, one in result.items():
         said, published = one["audit"]["said"], one["published"]
         loaded = [line for line in said if line.startswith("adapter.loaded ")]
         used = [line for line in published if re.search(r" sano\.usage\.recorded \d{8}\.use-", line)]
-        assert max(len(loaded), len(used)) <= 1
+        assert len(loaded) <= LIVES and len(used) <= 1
         kept[name] = {
             **one,
             "audit": {**one["audit"], "said": [line for line in said if line not in loaded]},
             "published": [line for line in published if line not in used],
+            "loaded": [digest for digest in one["loaded"] if digest not in of_who_stays],
             "purge": _without_usage(one["purge"]),
         }
     return kept

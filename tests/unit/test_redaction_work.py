@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,11 +13,7 @@ from tenancy.redaction.port import Span
 from tenancy.redaction.rules import RuleDetector
 from tenancy.redaction.spared import Sparing
 from tenancy.redaction.standard import standard_gate
-
-TIMES = 16
-"""As much more is done in the second run. Work that grows with the length takes so many times as long, and work that
-grows with its square takes 256 times."""
-MOST = 4 * TIMES
+from tests.unit.growth import MOST, growth
 
 
 class EveryX:
@@ -28,18 +23,6 @@ class EveryX:
 
     def find(self, text: str) -> Iterator[Span]:
         yield from (Span(at, at + 1, T.ID, self.name) for at, letter in enumerate(text) if letter == "x")
-
-
-def growth(work: Callable[[int], object], few: int) -> float:
-    """How many times as much of a processor ``TIMES`` as much work takes."""
-
-    def seconds(count: int) -> float:
-        begun = time.process_time()
-        work(count)
-        return time.process_time() - begun
-
-    work(few)
-    return seconds(few * TIMES) / min(seconds(few) for _ in range(3))
 
 
 @pytest.mark.parametrize("shape", ["-", "a-", "1-", "_-", "--1"])

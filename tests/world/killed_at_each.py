@@ -34,12 +34,12 @@ async def kill_at_each(
     assert len(recorder.effects) - crash.first > 20
     try:
         result = await live(crash)
+        if crash.copies.is_copy:
+            process = recorder.processes[crash.died[-1][0]]
+            crash.copies.end(difference(kept_by(result, process), kept_by(undisturbed, process)))
     except BaseException:
         crash.copies.end_failed()
         raise
-    if crash.copies.is_copy:
-        process = recorder.processes[crash.died[-1][0]]
-        crash.copies.end(difference(kept_by(result, process), kept_by(undisturbed, process)))
     assert (result, crash.effects) == (undisturbed, recorder.effects), "the original is disturbed by none of its copies"
     assert crash.died == crash.due(), "every position of the list is reached"
     wrong = [
