@@ -87,7 +87,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
 }
 """The rooms of a package from the ground up: each imports only those before it. Nothing of ours goes in a circle."""
 
-HEAVY_ALLOWED = ("consumers.training", "inference", "tenancy.embedding.sentence_transformer")
+EMBEDDER = ("tenancy.embedding.sentence_transformer", "tenancy.embedding.model_parts")
+HEAVY_ALLOWED = ("consumers.training", "inference", *EMBEDDER)
 
 CLOUD = {"boto3", "botocore", "aiobotocore", "s3fs"}
 CLOUD_ALLOWED = {
