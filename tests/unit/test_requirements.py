@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.local.lock import LEFT_OUT, NO_DEPENDENCIES, REQUIREMENTS, closure, declared
-from tests.unit.test_imports import ALL, PACKAGES
+from tests.unit.test_imports import ALL, EMBEDDER, PACKAGES
 
 
 def pinned_versions() -> dict[str, str]:
@@ -41,7 +41,7 @@ INSTALLED_WITH: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(PACKAGES, ("base",)),
     "consumers.training": ("base", "train"),
     "inference": ("base", "train", "gpu"),
-    "tenancy.embedding.sentence_transformer": ("base", "train"),
+    **dict.fromkeys(EMBEDDER, ("base", "train")),
     "deploy": ("base", "local"),
     "producers.demo": ("base", "local"),
     "schemas.bus.asyncapi": ("base", "test"),  # writes the golden document
