@@ -78,14 +78,38 @@ _HAPPENED = re.compile(
 )
 """What makes a month one of somebody's: who it is of, a tense, a plan."""
 _NUMERIC_MONTH_YEAR = re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d(?![\w/-])")
+_MONTH_ABROAD = (
+    r"(?:janvier|f[ée]vrier|mars|avril|mai|juin|juillet|ao[uû]t|septembre|octobre|novembre|d[ée]cembre|"
+    r"enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre|octubre|noviembre|diciembre|"
+    r"janeiro|fevereiro|mar[cç]o|maio|junho|julho|setembro|outubro|novembro|dezembro|"
+    r"gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre|"
+    r"januar|februar|m[äa]rz|juni|juli|oktober|dezember|desember|januari|februari|maart|mei|augustus|maj|augusti|"
+    r"stycznia|lutego|marca|kwietnia|maja|czerwca|lipca|sierpnia|wrze[sś]nia|pa[zź]dziernika|listopada|grudnia|"
+    r"ean[áa]ir|feabhra|m[áa]rta|aibre[áa]n|bealtaine|meitheamh|l[úu]nasa|me[áa]n f[óo]mhair|samhain|nollaig|"
+    r"muharram|safar|rabi|jumada|rajab|sha'?ban|shawwal|dhu\s?al-\w{4,6}|farvardin|ordibehesht|khordad|mordad|shahrivar|mehr|aban|azar|bahman|esfand|"
+    r"tishrei|cheshvan|kislev|tevet|shevat|adar|nisan|iyar|sivan|tammuz|elul|"
+    r"baisakh|jestha|shrawan|bhadra|kartik|mangsir|poush|falgun|chaitra|meskerem|tikimt|hidar|tahsas|yekatit|megabit|miyazya|ginbot|sene|hamle|nehase)"
+)
+_DAY_ABROAD = re.compile(
+    rf"(?<![\w./-]){_DAY}\.?\s(?:de\s|d'|of\s)?{_MONTH_ABROAD}(?!\w)(?:\s(?:de\s|del\s)?(?:\d{{4}}|'\d\d)(?![\w/%]))?",
+    re.IGNORECASE,
+)
+"""``3 de agosto``, ``14 Nisan``: months of other languages and calendars, by their day."""
+_OF_AN_ERA = re.compile(r"(?<![\w./-])[HRS]\d{1,2}([./])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])(?![\w/-])")
+"""Years of Japan's emperors: ``H27.5.1``."""
+_WEEKDAY_OF_MONTH = re.compile(
+    rf"(?<!\w)(?:the\s)?(?:1st|2nd|3rd|4th|5th|first|second|third|fourth|last)\s{WEEKDAY}\.?\s(?:of|in)\s{_MONTH}(?!\w)",
+    re.IGNORECASE,
+)
 _ROMAN = re.compile(
     r"(?<![\w./-])(?:(?:0?[1-9]|[12]\d|3[01])(?P<sign>[./ -])\s?(?:I{1,3}|IV|VI{0,3}|IX|XI{0,2})(?P=sign)\s?"
     r"(?:19|20)?\d\d|"
-    r"(?:I{1,3}|IV|VI{0,3}|IX|XI{0,2})[./-](?:19|20)\d\d)(?![\w/-])"
+    r"(?:I{1,3}|IV|VI{0,3}|IX|XI{0,2})[./-](?:19|20)\d\d|"
+    r"(?:0?[1-9]|[12]\d|3[01])\.\s?(?:i{1,3}|iv|vi{0,3}|ix|xi{0,2})\.\s?(?:19|20)?\d\d)(?![\w/-])"
 )
 """A month as a Roman number: ``3.XI.1962``, ``VII/2024``."""
 _SEASON = re.compile(
-    r"(?<!\w)(?:spring|summer|fall|autumn|winter|Q[1-4])\s?(?:of\s)?(?:19|20)\d\d(?!\w)", re.IGNORECASE
+    r"(?<!\w)(?:spring|summer|fall|autumn|winter|Q[1-4])\s?(?:of\s)?(?:(?:19|20)\d\d|'\d\d)(?!\w)", re.IGNORECASE
 )
 _HOLIDAY = re.compile(
     r"(?<!\w)(?:(?:fourth|4th)\sof\sjuly|holi|navratri|dussehra|onam|pongal|vesak|wesak|songkran|now?rou?z|purim|sukkot|shavuot|ashura|mawlid|"
@@ -113,6 +137,11 @@ _ORDINAL = re.compile(
     r"or|of\s(?:this|last|next|the)\smonth|was|had|in)\b))",
     re.IGNORECASE,
 )
+_SECOND_ORDINAL = re.compile(
+    r"\s?(?:and|&|to|until|or|-|then)\s?(?:on\s)?(?:the\s)?(?P<day>[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st))(?=\s?[.,;:?!)]|\s?$)",
+    re.IGNORECASE,
+)
+"""``on the 4th and the 18th``."""
 _ORDINAL_OF_WEEK = re.compile(
     rf"(?<!\w){WEEKDAY}\.?,?\s(?:the\s)?(?P<day>[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st))(?!\w|\s(?:line|dose|cycle|floor))",
     re.IGNORECASE,
@@ -218,6 +247,9 @@ def find(text: str) -> Iterator[Found]:
         _DAY_MONTH,
         _MONTH_YEAR,
         _NUMERIC_MONTH_YEAR,
+        _DAY_ABROAD,
+        _OF_AN_ERA,
+        _WEEKDAY_OF_MONTH,
         _ROMAN,
         _SEASON,
         _HOLIDAY,
@@ -232,6 +264,8 @@ def find(text: str) -> Iterator[Found]:
     for pattern in (_TO_DAY_MONTH, _ORDINAL, _ORDINAL_OF_WEEK, _DOTTED):
         for match in pattern.finditer(text):
             yield match.start("day"), match.end("day"), T.DATE
+            if pattern is _ORDINAL and (second := _SECOND_ORDINAL.match(text, match.end("day"))):
+                yield second.start("day"), second.end("day"), T.DATE
     for match in _LABELLED.finditer(text):
         yield match.start("date"), match.end("date"), T.DATE
     yield from _two_parts(text)
@@ -249,8 +283,11 @@ def _is_of_every_year(text: str, at: int) -> bool:
 def _is_date(a: str, b: str, c: str) -> bool:
     first, second, third = int(a), int(b), int(c)
     if len(a) == 4:
-        return 1850 <= first <= 2100 and 1 <= second <= 12 and len(c) <= 2 and 1 <= third <= 31
-    if len(a) == 3 or len(c) in (1, 3) or (len(c) == 4 and not 1850 <= third <= 2100):
+        known = (
+            1850 <= first <= 2100 or 1330 <= first <= 1460 or 2470 <= first <= 2580
+        )  # Iran's and Islam's, Thailand's
+        return known and 1 <= second <= 12 and len(c) <= 2 and 1 <= third <= 31
+    if len(a) == 3 or len(c) in (1, 3) or (len(c) == 4 and not (1850 <= third <= 2100 or 2470 <= third <= 2580)):
         return False
     return (1 <= first <= 12 and 1 <= second <= 31) or (1 <= second <= 12 and 1 <= first <= 31)
 

@@ -1,4 +1,7 @@
-"""Joins detectors into a gate: what any one of them finds is replaced, again and again until none finds anything."""
+"""Joins detectors into a gate: what any one of them gives is replaced, again and again until none gives anything.
+
+A detector may itself be several of which one overrules others: see :mod:`tenancy.redaction.second_opinion`.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _LABELS = (
         T.SSN,
         True,
         r"national\s?insurance(?:\s?(?:number|no\.?|num|#))?|last\s(?:4|four)|ssn\d?|s\.s\.n\.?|ss\s?#|soc(?:ial)?\.?\s?sec(?:urity)?\.?(?:\s?(?:number|no\.?|num|"
-        r"#))?|social\s?#?|sin\s?#|tin\s?#|itin|tfn|ppsn?",
+        r"#))?|social\s?#?|sin\s?#|sin(?=[:\s]{1,2}(?:is\s)?\d{3}[ -]\d{3}[ -]\d{3}\b)|tin\s?#|itin|tfn|ppsn?",
     ),
     Label(
         T.MRN,
@@ -162,7 +162,8 @@ _LABELS = (
         T.DEVICE,
         False,
         r"device|implant|pacemaker|ppm|icd|pump|sn|lot|model|generator|serial|transmitter|receiver|controller|"
-        r"sensor|cgm|mesh|stent|valve|lead|asset(?:\s?tag)?|concentrator|wheelchair|hearing\s?aid|ventilator|tracker",
+        r"sensor|cgm|mesh|stent|valve|lead|asset(?:\s?tag)?|concentrator|wheelchair|hearing\s?aid|ventilator|tracker|"
+        r"stimulator|neurostimulator|defibrillator|l?vad|lens|iol|cochlear\s?implant|prosthesis|glucometer",
     ),
     Label(T.BIOMETRIC, False, r"iris|retina|palm|face|gait|vein|ear"),
     Label(T.PHOTO, False, r"images?|pics?|video"),

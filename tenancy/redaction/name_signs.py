@@ -144,6 +144,14 @@ RELATIVE = re.compile(
     rf"]\s?(?=[^\W\d_])",
     re.IGNORECASE,
 )
+NICKNAMED = re.compile(
+    r"(?<!\w)(?P<name>junior|senior|sonny|bubba|buddy|sis|missy|pops|trey|bud),?\s(?:is\s)?"
+    rf"(?:her|his|their|the\spatient's|pt's)\s(?:\w+\s)?{RELATIVE_WORD}(?!\w)",
+    re.IGNORECASE,
+)
+"""Words that somebody is called by at home: ``junior, her son``."""
+BEFORE_AGE = re.compile(r"(?:^|[.;:\n]\s{0,2})(?P<name>[^\W\d_]{3,15}),\s\d{1,3},\s(?=[^\W\d_])")
+"""What begins a sentence, before an age between commas: ``hunter, 9, adhd``."""
 INITIALS = re.compile(r"(?<![\w.])(?:[A-Z]\.\s?){1,2}[A-Z]\.(?!\w)(?!\s?[a-z]*\.[a-z])")
 INITIAL_TITLED = re.compile(
     r"(?<!\w)(?i:dr|doctor|mr|mrs|miss|prof|nurse|sister)\.?\s(?P<initial>[A-Z])(?![\w'\u2019-]|\.\w)"

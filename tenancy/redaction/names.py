@@ -120,6 +120,11 @@ def _initials(text: str) -> Iterator[Found]:
             yield match.start(), match.end(), T.PERSON
     for match in signs.INITIAL_TITLED.finditer(text):
         yield match.start("initial"), match.end("initial"), T.PERSON
+    for match in signs.NICKNAMED.finditer(text):
+        yield match.start("name"), match.end("name"), T.PERSON
+    for match in signs.BEFORE_AGE.finditer(text):
+        if words.first_name_share(match["name"]) > 0:
+            yield match.start("name"), match.end("name"), T.PERSON
     for match in signs.INITIALS_AGED.finditer(text):
         start, end = match.span(match.lastgroup or 0)
         letters = text[start:end].replace(".", "").lower()

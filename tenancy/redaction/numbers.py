@@ -94,15 +94,18 @@ _PHOTO = re.compile(
     r"jpe?g|png|heic|tiff?|bmp|gif|webp|dcm|mp4|m4v|mov|avi|mpe?g|webm|3gp|raw|nef|jfif|svg", re.IGNORECASE
 )
 _MBI = re.compile(r"(?<![^\W_])[1-9][A-Z][A-Z0-9]\d-?[A-Z][A-Z0-9]\d-?[A-Z]{2}\d{2}(?![^\W_])", re.IGNORECASE)
+_DONATION = re.compile(r"(?<![\w-])[A-Z]\d{4} ?\d\d ?\d{3} ?\d{3}(?: ?[A-Z0-9])?(?![\w-])")
+"""Of a unit of blood."""
 _HEALTH_CARD = re.compile(r"(?<![\w-])(?:\d{4}([ -])\d{3}\1\d{3}[ -]?[A-Z]{2}|[A-Z]{4} \d{4} \d{4})(?![\w-])")
 """Of Ontario: ten digits and a version. Of Quebec: four letters and eight digits."""
 _INSURED = re.compile(r"(?<![\w-])[A-Z]{2}( ?)\d\d\1\d\d\1\d\d\1[A-D](?![\w-])", re.IGNORECASE)
 """National insurance numbers of Britain."""
 _INSURED_ABROAD = re.compile(
     r"(?<![\w.-])(?:[12] \d\d \d\d \d[\dAB] \d{3} \d{3}(?: \d\d)?|756\.\d{4}\.\d{4}\.\d\d|\d\d ?\d{6} ?[A-Z] ?\d{3}|"
+    r"\d{7}(?:[A-W][ABHW]?| [A-W][ABHW])|"
     r"\d{1,2}\.\d{3}\.\d{3}-[\dK]|\d{3}\.\d{3}\.\d{3}-\d\d|[A-Z]{1,2}\d{6}\([\dA]\))(?!\w)"
 )
-"""Of France, Switzerland, Germany, Chile, Brazil and Hong Kong."""
+"""Of France, Switzerland, Germany, Ireland, Chile, Brazil and Hong Kong."""
 _DRIVER = re.compile(r"(?<![\w-])[A-Z]{2,5}9{0,3} ?\d{6} ?[A-Z0-9]{2}\d?[A-Z]{2}(?![\w-])", re.IGNORECASE)
 """Driving licences of Britain."""
 _CITIZEN = re.compile(r"(?<![\w-])[2-9]\d{3} \d{4} \d{4}(?![\w-]| ?\d)")
@@ -129,6 +132,7 @@ def find(text: str) -> Iterator[Found]:
         (_SSN, T.SSN),
         (_MBI, T.PLAN),
         (_HEALTH_CARD, T.PLAN),
+        (_DONATION, T.ID),
         (_CARD, T.ACCOUNT),
         (_INSURED, T.SSN),
         (_INSURED_ABROAD, T.SSN),

@@ -1,7 +1,8 @@
 """Defines the port of redaction: what producers, curation and training ask of a gate, and what a detector offers it.
 
-Recall comes first: what any one detector finds is replaced. A gate keeps nothing between calls, and neither its
-reports nor its errors hold text, so that both may be stored, logged and published.
+Recall comes first: what any one detector finds is replaced, but for names and places of rules and of Presidio that the
+token model gives hardly a chance (:mod:`tenancy.redaction.second_opinion`). A gate keeps nothing between calls, and
+neither its reports nor its errors hold text, so that both may be stored, logged and published.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Makes the gate that everybody uses: rules, Presidio and the token model, whose union is replaced."""
+"""Makes the gate that everybody uses: rules, Presidio and the token model.
+
+Their union is replaced, without names and places that the token model overrules and phrases that are spared.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ if TYPE_CHECKING:
     from tenancy.redaction.port import RedactionGate
 
 NAME = "sano-gate"
-VERSION = "14"
+VERSION = "15"
 """Raise with every change of a rule, a list or a model."""
 
 

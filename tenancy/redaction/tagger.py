@@ -63,6 +63,11 @@ DATE, STORY, FEWEST = 0.85, 0.5, 3
 """The probability from which each part of a date is of one, and from which a word is told of one person only; so many
 words together are believed."""
 
+AGE = 0.85
+"""The probability from which a number over 89 is an age."""
+
+_OLD = re.compile(r"9\d|1[01]\d")
+_MEASURED = re.compile(r"[%/.-]\w|\s?(?:%|[km]?g\b|lbs?\b|cm\b|m[ml]\b|bpm\b|on\s(?:ra|air|\d))", re.IGNORECASE)
 _LOWER_PARTICLES = frozenset({"de", "van", "von", "der", "da", "das", "dos", "del", "della", "di", "du", "bin", "ibn"})
 _BEFORE = re.compile(r"(?P<word>[^\W\d_]+)(?P<sign> {1,2}|-)$")
 _DATE_SHAPE = re.compile(
@@ -95,6 +100,7 @@ def found(opinion: Opinion) -> Iterator[Span]:
     _join_names(text, spans, kinds)
     _initial_behind(text, spans, kinds)
     yield from _dates(opinion)
+    yield from _ages(opinion)
     yield from _stories(opinion)
     open_at: tuple[int, int, T] | None = None
     for (start, end), kind in zip(spans, kinds, strict=True):
@@ -114,6 +120,15 @@ def _dates(opinion: Opinion) -> Iterator[Span]:
         between = opinion.between(match.start(), match.end())
         if all(opinion.odds[index, date] >= DATE for index in between if text[spans[index][0]].isalnum()):
             yield Span(match.start(), match.end(), T.DATE, NAME)
+
+
+def _ages(opinion: Opinion) -> Iterator[Span]:
+    """Find a number over 89 that the model takes for somebody's age: ``91 & stubborn``."""
+    text, date = opinion.text, CLASSES.index(T.DATE)
+    for (start, end), row in zip(opinion.spans, opinion.odds, strict=True):
+        is_part = text[max(0, start - 1) : start] in ("-", "/", ".")  # of a code or a measure
+        if row[date] >= AGE and not is_part and _OLD.fullmatch(text, start, end) and not _MEASURED.match(text, end):
+            yield Span(start, end, T.AGE, NAME)
 
 
 def _stories(opinion: Opinion) -> Iterator[Span]:

@@ -1,7 +1,8 @@
 """Says how likely each word of a text identifies somebody, by two small networks that were trained on generated texts.
 
-They see a word's letters and form and the words around it, and no expression of a label, so that a name is known after
-a cue that no rule has, and an identifier whose label is misspelt. ``tests/phi/train.py`` made the weights.
+They see a word's letters and form, what it is used like and the words around it, and no expression of a label, so that
+a name is known after a cue that no rule has, and an identifier whose label is misspelt. ``tests/phi/train.py`` made the
+weights.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction import words
 from tenancy.redaction.token_features import features, tokens
+from tenancy.redaction.word_pieces import Meanings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +56,7 @@ class Opinion:
 
 
 class Tagger:
-    """The token model. Reads 4 MB of weights and the word lists when it is made.
+    """The token model. Reads 7 MB of weights and the word lists when it is made.
 
     It is the mean of two networks, which learned from texts of their own: their mistakes differ.
     """
@@ -62,28 +64,32 @@ class Tagger:
     def __init__(self) -> None:
         words.load()
         with as_file(files("tenancy.redaction").joinpath(WEIGHTS)) as path, np.load(path, allow_pickle=False) as stored:
+            self._meanings = Meanings(stored)
             self._networks = [_Network(stored, number) for number in range(NETWORKS)]
 
     def opinion(self, text: str) -> Opinion:
         spans = tokens(text)
-        rows = features(text, spans)
+        rows, found = features(text, spans), [text[start:end] for start, end in spans]
         parts = [np.zeros((0, len(CLASSES)), np.float32)]
         for at in range(0, len(rows), _WORDS_AT_ONCE):
             before = min(at, SEEN)
-            odds = self._odds(rows[at - before : at + _WORDS_AT_ONCE + SEEN])
+            seen = slice(at - before, at + _WORDS_AT_ONCE + SEEN)
+            odds = self._odds(rows[seen], found[seen])
             parts.append(odds[before : before + _WORDS_AT_ONCE])
         return Opinion(text, spans, np.concatenate(parts))
 
-    def _odds(self, rows: list[list[int]]) -> NDArray[np.float32]:
+    def _odds(self, rows: list[list[int]], found: list[str]) -> NDArray[np.float32]:
         """The probability of each class for each word."""
         begins = np.cumsum([0, *map(len, rows[:-1])])
         buckets = np.fromiter(chain.from_iterable(rows), dtype=np.int64)
-        shares: NDArray[np.float32] = np.mean([each.odds(buckets, begins) for each in self._networks], axis=0)
+        meanings = self._meanings.of(found)
+        each_says = [network.odds(buckets, begins, meanings) for network in self._networks]
+        shares: NDArray[np.float32] = np.mean(each_says, axis=0)
         return shares
 
 
 class _Network:
-    """A word is the sum of what its features weigh; convolutions over it and its neighbours say what it is there."""
+    """A word is what its features weigh and what it means; convolutions over it and its neighbours say what it is."""
 
     def __init__(self, stored: Mapping[str, NDArray[Any]], number: int) -> None:
         self._sums: NDArray[np.float32] = stored[f"{number}.sums"].astype(np.float32) * stored[f"{number}.scale"]
@@ -93,8 +99,10 @@ class _Network:
         self._out: NDArray[np.float32] = stored[f"{number}.out"]
         self._bias: NDArray[np.float32] = stored[f"{number}.bias"]
 
-    def odds(self, buckets: NDArray[np.int64], begins: NDArray[np.int64]) -> NDArray[np.float32]:
-        seen = [np.add.reduceat(self._sums[buckets], begins, axis=0)]
+    def odds(
+        self, buckets: NDArray[np.int64], begins: NDArray[np.int64], meanings: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        seen = [np.concatenate([np.add.reduceat(self._sums[buckets], begins, axis=0), meanings], axis=1)]
         for weights, bias in self._layers:
             padded = np.pad(seen[-1], ((REACH, REACH), (0, 0)))
             reach = [padded[step : step + len(begins)] @ weights[step] for step in range(2 * REACH + 1)]

@@ -21,10 +21,20 @@ _HOUSE = (
     r"Gardens|Mews|Vicarage|Rectory|Block|Flats|Apartments|Place|Point)"
 )
 _BEFORE_STREET = re.compile(
-    r"(?<!\w)(?:(?:(?i:flat|unit|apt|apartment|suite|ste|shop|plot|house|room|floor|block|lot|building|bldg|villa|cabin|tower|gali|sector)"
-    r"\.?\s(?:no\.?\s|#)?\d{1,4}[a-z]?|"
+    r"(?<!\w)(?:(?:(?i:flat|unit|apt|apartment|suite|ste|shop|plot|house|room|floor|block|lot|building|bldg|villa|cabin|tower|gali|sector|blk|apto?)"
+    r"\.?\s(?:no\.?\s|#)?\d{1,4}[a-zA-Z]?|(?i:top|ground|basement|upper|lower|garden|first|second|1st|2nd)\s(?:[Ff]loor\s)?[Ff]lat|"
     rf"(?:[A-Z][\w'-]{{1,20}}\s){{1,3}}{_HOUSE}),?\s)+\Z|(?<!\w)(?i:flat|unit|plot|house|lot|no\.?)\s\Z"
 )
+_HOUSE_NUMBER = re.compile(
+    r"(?:\A|[,;:(\n]\s?|(?<!\w)(?i:at|to|from|is|address|home|visit|visited|lives|stays|near|of|for|re)\s)"
+    r"(?P<number>\d{1,5}(?:/\d{1,3})?(?:\s[NSEW]\.?)?,?\s)\Z|"
+    r"(?<![\w./-])(?P<house>(?:\d{1,3}[a-d]|\d{1,2}-\d{1,3}-\d{1,3}),?\s)\Z"
+)
+"""Before a street that only its name gave away: ``3 Páirc an Átha``, ``19a Sycamore``."""
+_NUMBER_BEHIND = re.compile(
+    r"\s\d{1,4}\s?[A-Za-z]?(?:/\d{1,3})?(?=\s?[,;:)]|\.(?!\d)|\s?$)|(?:\s\d{1,2})?\s?#\s?\d{1,4}(?:-\d{1,4}|[A-Z])?(?![\w/%])"
+)
+"""Behind it: ``Prinsengracht 263``, ``Clementi Ave 3 #08-112``."""
 _NAMED_THE = re.compile(r"(?:(?<=[a-z,] )|\A)The \Z")
 _PLACE_OF = re.compile(r"(?<!\w)(?:at|from|to|by|near|under|with|for|in) (?:the )?\Z", re.IGNORECASE)
 _OWN_NAME = re.compile(
@@ -32,13 +42,15 @@ _OWN_NAME = re.compile(
 )
 """Of hospitals that are called so: ``biopsy at Addenbrooke's was benign``."""
 _HEAD = re.compile(
-    r"(?<![\w-])(?:HMP|HMYOI|RAF|RNAS|Fort|Camp|Port|Mount|Lake|Cape|Glen|Isle of|Upper|Lower|Great|Little|Nether)\s\Z"
+    r"(?<![\w-])(?:HMP|HMYOI|PHC|CHC|RAF|RNAS|Fort|Camp|Port|Mount|Lake|Cape|Glen|Isle of|"
+    r"Upper|Lower|Great|Little|Nether)\s\Z"
 )
 _FIRM = re.compile(
     rf"(?:\s&\s(?P<other>[A-Z][a-z]{{2,20}}))?(?:\s{TRADES}){{1,3}}(?![\w-])|\s&\s(?P<last>[A-Z][a-z]{{2,20}})(?![\w-])|"
     r"(?:(?<=Station)|(?<=Store)|(?<=Plant)|(?<=Depot)|(?<=Precinct)|(?<=Lodge)|(?<=Post))\s#?\d{1,4}(?![\w/%]|\.\d)"
 )
 """Behind a firm's name, its trade, its other owner or its number: ``Peavey Corner Drug``, ``Dunmore Slate & Tile``."""
+_STREETS = frozenset({T.PLACE, T.ADDRESS})
 _FARTHEST = 80
 """So many characters before a span are read."""
 
@@ -56,7 +68,16 @@ def whole(text: str, span: Span) -> Span:
         if before is None and after is None and SAFE_HARBOR[span.type] in "AB" and text[span.start].isupper():
             before, after = _HEAD.search(near), _firm(text, span.end)
     start = span.start - len(before.group()) if before else span.start
-    return replace(span, start=start, end=after.end() if after else span.end)
+    end = after.end() if after else span.end
+    house = _HOUSE_NUMBER.search(text, max(0, start - _FARTHEST), start) if SAFE_HARBOR[span.type] in "AB" else None
+    if house and not house["house"] and (span.type not in _STREETS or words.is_place(text[span.start : span.end])):
+        house = None
+    if span.type in _STREETS and not words.is_place(text[span.start : span.end]):
+        behind = _NUMBER_BEHIND.match(text, end)
+        end = behind.end() if behind else end
+    if house and before is None:
+        start = house.start(house.lastgroup or 0)
+    return replace(span, start=start, end=end)
 
 
 def _firm(text: str, end: int) -> re.Match[str] | None:

@@ -182,6 +182,8 @@ class Teacher:
             return f"{of}_{self.number()}.{rng.choice(('jpg', 'HEIC', 'png', 'tiff'))}"
         if slot == "SSN4":
             return self._made.pattern("####")
+        if slot == "SPACED":
+            return self._made.pattern(rng.choice(lesson_words.SPACED))
         numbered = slot in ("MRN", "PLAN", "ACCOUNT", "LICENCE", "PLATE", "DEVICE", "BIOMETRIC", "ACCESSION", "ORDER")
         if numbered and rng.random() < 0.6:
             return self.number()
@@ -299,7 +301,7 @@ def lessons(count: int, seed: int) -> Iterator[Sample]:
     rng = teacher.rng
     held, clean = ((_HERE / f"lessons_{name}.txt").read_text("utf-8").splitlines() for name in ("with", "clean"))
     asked = [parts for of in (False, True) for parts in written_parts(clean=of)[: LEARNED[of]]]
-    for name in ("queries", "asked", "shift", "typed"):
+    for name in ("queries", "asked", "shift", "typed", "wards", "outside", "chat", "calls"):
         asked += [parts for of in (False, True) for parts in written_parts(clean=of, name=name)[::2]]
     told = [
         passages(line) for of in (False, True) for name in ("notes", "queries") for line in lines(name, clean=of)[::2]

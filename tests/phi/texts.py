@@ -47,6 +47,7 @@ KINDS: dict[str, T] = {
     "ACCESSION": T.ID,
     "ORDER": T.ID,
     "ROOM": T.ID,
+    "SPACED": T.ID,
     "STORY": T.ID,
 }
 SLOT = re.compile(r"\{(\w+)\}")
