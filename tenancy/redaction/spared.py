@@ -1,4 +1,4 @@
-"""Spares phrases of medicine that are made of names: ``St. John's wort``, ``Bence Jones``."""
+"""Spares phrases of medicine that are made of names, and places in documents: ``Bence Jones``, ``Formulary P-01``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from collections.abc import Iterator
 
 from tenancy.redaction.lexicon import word_set
 from tenancy.redaction.port import Detector, Span
+
+_IN_A_DOCUMENT = (
+    r"(?:formulary|guidelines?|protocol|pathway|sop|chapter|section|appendix|table|figure|list|standard|handbook)"
+    r"\s[a-z]{0,2}-?\d{1,2}[a-z]?"
+)
+"""Of codes so short that they are no person's."""
 
 
 class Sparing:
@@ -28,4 +34,5 @@ class Sparing:
 
 def _phrases() -> re.Pattern[str]:
     longest_first = sorted(word_set("phrases.txt"), key=len, reverse=True)
-    return re.compile(rf"(?<![\w'])(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
+    phrases = "|".join(map(re.escape, longest_first))
+    return re.compile(rf"(?<![\w'])(?:(?:{phrases})(?!\w)|{_IN_A_DOCUMENT}(?![\w-]))", re.IGNORECASE)

@@ -34,5 +34,15 @@ def test_a_phrase_of_medicine_is_spared(text: str) -> None:
     assert GATE.redact_text(text.replace("II", "2").replace("T6", "t6")).report.verdict == "clean"
 
 
+@pytest.mark.parametrize("text", ["by Formulary P-01 it is", "in Table 3b of it", "Guideline 12, first line"])
+def test_a_place_in_a_document_is_spared(text: str) -> None:
+    assert GATE.redact_text(text).report.verdict == "clean"
+
+
+@pytest.mark.parametrize("text", ["by Formulary P-01-7731 it is", "on Protocol Jones"])
+def test_a_longer_code_or_a_name_is_none(text: str) -> None:
+    assert GATE.redact_text(text).report.verdict != "clean"
+
+
 def test_the_words_of_a_phrase_are_found_where_they_are_not_that_phrase() -> None:
     assert GATE.redact_text("seen by Jones in Ann").text == "seen by [PERSON-1] in [PERSON-2]"
