@@ -12,7 +12,7 @@ import statistics
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -173,8 +173,6 @@ def start_service(
     port = free_ports(1)[0]
     environment = child_environment(
         SANO_KAFKA_BOOTSTRAP_SERVERS=bootstrap,
-        SANO_S3_ENDPOINT_URL=endpoint_url,
-        SANO_S3_BUCKET=bucket,
         SANO_MASTER_KEY_FILE=str(keys.master),
         SANO_TRUST_FILE=str(keys.folder / TRUST_FILE),
         SANO_TRUST_ROOT_FILE=str(keys.folder / ROOT_PUBLIC_FILE),
@@ -182,8 +180,7 @@ def start_service(
         SANO_UNSIGNED_EVENTS="counted",
         SANO_HEALTH_PORT=str(port),
         SANO_WORK_DIR=str(home / "work"),
-        AWS_ACCESS_KEY_ID=store.credentials.access_key_id,
-        AWS_SECRET_ACCESS_KEY=store.credentials.secret_access_key,
+        **replace(store, endpoint_url=endpoint_url).settings(bucket),
         **({"SANO_AUDIT_KEY": str(key_file(keys.folder, Purpose.AUDIT, service))} if service == "ledger" else {}),
     )
     argv = [sys.executable, "-m", f"consumers.{service}.app"]

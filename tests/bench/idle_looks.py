@@ -269,11 +269,8 @@ async def _run(options: Options, home: Path, store: Store, proxy: Delayed) -> Re
             await made[size].seed()
         command = child_environment(
             SANO_KAFKA_BOOTSTRAP_SERVERS="localhost:1",  # it has nothing to say to the bus
-            SANO_S3_ENDPOINT_URL=proxy.endpoint_url,
-            SANO_S3_BUCKET=bucket,
             SANO_MASTER_KEY_FILE=str(KeyFiles.made(home).master),
-            AWS_ACCESS_KEY_ID=store.credentials.access_key_id,
-            AWS_SECRET_ACCESS_KEY=store.credentials.secret_access_key,
+            **behind.settings(bucket),
         )
         return await _measured(options, made, command)
 

@@ -76,13 +76,10 @@ class Installation:
             SANO_ADAPTER_DIR=str(self.memory),
             SANO_WORK_DIR=str(self.home / name),
             SANO_KAFKA_BOOTSTRAP_SERVERS=self.kafka.bootstrap_servers,
-            SANO_S3_ENDPOINT_URL=self.store.endpoint_url,
-            SANO_S3_BUCKET=self.bucket,
             SANO_MASTER_KEY_FILE=str(self.keys.master),
             SANO_TRUST_FILE=str(folder / TRUST_FILE),
             SANO_TRUST_ROOT_FILE=str(folder / ROOT_PUBLIC_FILE),
-            AWS_ACCESS_KEY_ID=self.store.credentials.access_key_id,
-            AWS_SECRET_ACCESS_KEY=self.store.credentials.secret_access_key,
+            **self.store.settings(self.bucket),
         )
 
     @contextmanager

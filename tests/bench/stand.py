@@ -54,6 +54,15 @@ class Store:
         create_bucket(self.endpoint_url, made, self.credentials)
         return made
 
+    def settings(self, bucket: str) -> dict[str, str]:
+        """Of the environment of a service that has this bucket."""
+        return {
+            "SANO_S3_ENDPOINT_URL": self.endpoint_url,
+            "SANO_S3_BUCKET": bucket,
+            "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
+        }
+
     def client(self) -> S3Client:
         """boto3's own, as the peers use it."""
         return s3_client(self.endpoint_url, self.credentials)

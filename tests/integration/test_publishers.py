@@ -60,7 +60,7 @@ BY_TOOLS: tuple[events.EventData, ...] = (
 
 
 @pytest.fixture
-def tools() -> None:
+def needs_yq_and_jq() -> None:
     if missing := [name for name in ("yq", "jq") if shutil.which(name) is None]:
         pytest.skip(f"NO {' AND NO '.join(missing).upper()}: install them (Debian: apt-get install jq yq)")
 
@@ -169,7 +169,7 @@ def jars_of(pom: Path) -> Path:
     return fetch_once(LocalSettings().cache_dir / f"publishers-{digest}", fetch)
 
 
-@pytest.mark.usefixtures("tools")
+@pytest.mark.usefixtures("needs_yq_and_jq")
 async def test_what_the_example_programs_publish_is_signed_and_opened_by_the_tenant_alone(
     kafka_cluster: KafkaCluster, tmp_path: Path
 ) -> None:
@@ -245,7 +245,7 @@ async def test_what_the_example_programs_publish_is_signed_and_opened_by_the_ten
         ("consent.granted", '{"consent_id": "consent-7", "version": 0}'),
     ],
 )
-@pytest.mark.usefixtures("tools")
+@pytest.mark.usefixtures("needs_yq_and_jq")
 def test_the_tools_refuse_what_is_not_in_the_contract(message: str, data: str) -> None:
     told = dict.fromkeys(("TENANT", "SOURCE", "KEY", "KID", "BOOTSTRAP"), "unused")
     told |= {"PRODUCER": "false", "ASYNCAPI": str(ROOT / "schemas" / "golden" / "asyncapi.yaml")}
