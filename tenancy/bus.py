@@ -43,6 +43,12 @@ class RawMessage:
     value: bytes | None
     headers: RawHeaders
 
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers, without what the bus adds."""
+        parts = [self.key, self.value, *(part for header in self.headers for part in header)]
+        return sum(len(part or b"") for part in parts)
+
 
 class Publisher(Protocol):
     """Publishes events. A return means the bus has them; :class:`BusUnavailable` means it may not, and :class:`Refused`
@@ -82,8 +88,7 @@ class RecordingPublisher:
         self.events.append(traced(event))
 
     async def publish_raw(self, message: RawMessage) -> None:
-        parts = [message.key, message.value, *(part for name, value in message.headers for part in (name, value))]
-        if sum(len(part or b"") for part in parts) > MESSAGE_BYTES:
+        if message.size > MESSAGE_BYTES:
             raise MessageTooLarge
         self.raw.append(message)
 

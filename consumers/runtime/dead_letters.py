@@ -19,7 +19,7 @@ ITEM_BYTES = 1024
 KEPT_BYTES = 16_384
 """And all its headers together."""
 HEADER_BYTES = 16
-"""What a header costs beside its name and value, so that very many empty ones are large too."""
+"""Counted for each header beside its name and value: on the bus an empty header takes room too."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,14 @@ def dead_letter(record: Record, reason: Reason) -> RawMessage:
     What may hold text is not copied: where a topic carries ciphertext, a publisher may have sent clear text in place of
     it. So there the value is only in the letter of an event that has no field beyond the contract's.
     """
-    carries_content = TOPICS[record.topic].privacy == "references-or-ciphertext"
-    if carries_content and not is_exact(record.key, record.value, record.headers):
-        return cut_letter(record, reason) if _fills_a_message(record) else _without_message(record, reason)
-    return RawMessage(
+    letter = RawMessage(
         dead_letter_topic(record.topic), record.key, record.value, [*record.headers, *_said(record, reason)]
     )
+    carries_content = TOPICS[record.topic].privacy == "references-or-ciphertext"
+    if carries_content and not is_exact(record.key, record.value, record.headers):
+        is_too_large = letter.size + HEADER_BYTES * len(letter.headers) > MESSAGE_BYTES - KEPT_BYTES
+        return cut_letter(record, reason) if is_too_large else _without_message(record, reason)
+    return letter
 
 
 def cut_letter(record: Record, reason: Reason) -> RawMessage:
@@ -53,18 +55,11 @@ def cut_letter(record: Record, reason: Reason) -> RawMessage:
 
 
 def _without_message(record: Record, reason: Reason) -> RawMessage:
-    """Without the value, and without what is long in the key and the headers: it is no event any more, and names the
-    place where the whole message lies."""
+    """Omits the value, a long key and long headers. The letter is no event any more: it says where the message is."""
     size = (VALUE_BYTES, str(len(record.value or b"")).encode())
     key = record.key if len(record.key or b"") <= ITEM_BYTES else None
     headers = [*_kept(record.headers), *_said(record, reason), size]
     return RawMessage(dead_letter_topic(record.topic), key, None, headers)
-
-
-def _fills_a_message(record: Record) -> bool:
-    """Whether a letter could not hold it in any case. No event of the contract is nearly as large."""
-    parts = [record.key, record.value, *(part for name, value in record.headers for part in (name, value))]
-    return sum(len(part or b"") for part in parts) + HEADER_BYTES * len(record.headers) > MESSAGE_BYTES - KEPT_BYTES
 
 
 def _said(record: Record, reason: Reason) -> list[Header]:

@@ -120,7 +120,7 @@ class Placement:
             yield
 
     def has_room(self, digest: str) -> bool:
-        """Whether the adapter can be loaded without another having to go."""
+        """Whether the adapter can be loaded without evicting another."""
         try:
             return self.residency.victim(digest) is None
         except NoRoom:

@@ -68,8 +68,8 @@ class TrialProcess:
         await self._line(START_SECONDS)
 
     async def compiles(self, constraint: Constraint) -> bool:
-        """Whether it is a grammar at all. Raises :class:`TrialEnded` where that takes too much, and where the process
-        has ended, which the next call starts anew.
+        """Try the grammar: false for text that is none. Raises :class:`TrialEnded` if it exceeds its bounds, or if the
+        process ended; the next call starts a new process.
         """
         await self.start()
         try:

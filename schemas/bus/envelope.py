@@ -166,7 +166,7 @@ def decode(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, 
 
 
 def is_exact(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> bool:
-    """Whether the message is an event whose value has no field that the contract does not know."""
+    """Whether the message is an event without unknown fields in its value."""
     try:
         event = decode(key, value, headers)
         type(event.data).model_validate_json(value or b"", strict=True)

@@ -283,9 +283,8 @@ def _is_of_every_year(text: str, at: int) -> bool:
 def _is_date(a: str, b: str, c: str) -> bool:
     first, second, third = int(a), int(b), int(c)
     if len(a) == 4:
-        known = (
-            1850 <= first <= 2100 or 1330 <= first <= 1460 or 2470 <= first <= 2580
-        )  # Iran's and Islam's, Thailand's
+        # Iran's and Islam's years, and Thailand's.
+        known = 1850 <= first <= 2100 or 1330 <= first <= 1460 or 2470 <= first <= 2580
         return known and 1 <= second <= 12 and len(c) <= 2 and 1 <= third <= 31
     if len(a) == 3 or len(c) in (1, 3) or (len(c) == 4 and not (1850 <= third <= 2100 or 2470 <= third <= 2580)):
         return False

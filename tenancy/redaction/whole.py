@@ -69,14 +69,13 @@ def whole(text: str, span: Span) -> Span:
             before, after = _HEAD.search(near), _firm(text, span.end)
     start = span.start - len(before.group()) if before else span.start
     end = after.end() if after else span.end
-    house = _HOUSE_NUMBER.search(text, max(0, start - _FARTHEST), start) if SAFE_HARBOR[span.type] in "AB" else None
-    if house and not house["house"] and (span.type not in _STREETS or words.is_place(text[span.start : span.end])):
-        house = None
-    if span.type in _STREETS and not words.is_place(text[span.start : span.end]):
-        behind = _NUMBER_BEHIND.match(text, end)
-        end = behind.end() if behind else end
-    if house and before is None:
-        start = house.start(house.lastgroup or 0)
+    is_street = span.type in _STREETS and not words.is_place(text[span.start : span.end])
+    if is_street and (behind := _NUMBER_BEHIND.match(text, end)):
+        end = behind.end()
+    if before is None and SAFE_HARBOR[span.type] in "AB":
+        house = _HOUSE_NUMBER.search(text, max(0, start - _FARTHEST), start)
+        if house and (house["house"] or is_street):
+            start = house.start(house.lastgroup or 0)
     return replace(span, start=start, end=end)
 
 
