@@ -150,7 +150,11 @@ def serving_arguments(config: EngineConfig) -> argparse.Namespace:
         "scheduling_policy": "priority",
         "scheduler_cls": "inference.engine.scheduler.forgetting_scheduler",
         # One compiler, in which every grammar was tried out. White space without end would be an answer without end.
-        "structured_outputs_config": StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True),
+        "structured_outputs_config": StructuredOutputsConfig(
+            backend="xgrammar",
+            disable_any_whitespace=True,
+            reasoning_parser=config.reasoning_parser or "",  # vLLM's serving classes read it here
+        ),
         "enable_auto_tool_choice": True,
         "tool_call_parser": config.tool_call_parser,
         # Also for tools that do not ask for it: arguments of another shape are of no use to anybody.

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,10 +19,11 @@ import openai
 import pytest
 import pytest_asyncio
 from pydantic import BaseModel
+from starlette.datastructures import State
 
 from deploy.local.settings import LocalSettings
 from inference.api.embeddings import Embeddings
-from inference.engine.config import EngineConfig
+from inference.engine.config import EngineConfig, serving_arguments
 from inference.engine.engine import Engine
 from inference.engine.grammars import Grammars
 from inference.tenants.admission import TenantRequests
@@ -213,6 +216,41 @@ async def test_a_grammar_that_takes_too_much_is_refused_and_the_engine_answers_o
     assert (await ask(client)).choices[0].message.content
     chosen = await ask(client, extra_body=choice)
     assert chosen.choices[0].message.content in ("yes", "no"), "it was known"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def reasoning(engine: tuple[Engine, Grammars], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is asked so that an answer holds reasoning. So small a model writes none by itself: a pattern makes it.
+
+    The engine answers through vLLM's serving classes as the setting makes them for a model whose reasoning is marked by
+    text. Its scheduler is not told of the parser: with it no pattern holds before the reasoning ends.
+    """
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+
+    running, _ = engine
+    serving, arguments = State(), serving_arguments(replace(running._config, reasoning_parser="olmo3"))
+    await init_app_state(running._llm, serving, arguments, await running._llm.get_supported_tasks())
+    monkeypatch.setattr(running, "_serving", serving)
+    pattern = "<think>I recall [a-z ]{8,24}\\.</think>It is [1-9] mg"
+    return {"max_tokens": 64, "logprobs": True, "extra_body": {"structured_outputs": {"regex": pattern}}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_reasoning_comes_in_its_own_field_and_counts_as_tokens_of_the_answer(
+    client: Client, reasoning: dict[str, Any], stream: bool
+) -> None:
+    streamed = {"stream": True, "stream_options": {"include_usage": True}}
+    answer = await ask(client, **reasoning, **(streamed if stream else {}))
+    parts = [event async for event in answer] if stream else [answer]
+    choices = [choice for part in parts for choice in part.choices]
+    said = [(choice.delta if stream else choice.message).to_dict() for choice in choices]
+    thought, content = ("".join(one.get(name) or "" for one in said) for name in ("reasoning", "content"))
+    assert re.fullmatch(r"I recall [a-z ]{8,24}\.", thought)
+    assert re.fullmatch(r"It is [1-9] mg", content)
+    tokens = [one.token for choice in choices if choice.logprobs for one in choice.logprobs.content or []]
+    assert f"<think>{thought}</think>{content}" in "".join(tokens)
+    [usage] = [part.usage for part in parts if part.usage]
+    assert usage.completion_tokens == len(tokens) > 10
 
 
 async def test_embeddings_come_as_the_client_decodes_them(client: Client) -> None:
