@@ -60,6 +60,7 @@ class SayingEngine(AnsweringEngine):
         {"content": " mg."},
     )
     finish_reason: str = "stop"
+    usage: Mapping[str, Any] = field(default_factory=lambda: USAGE)
     end: tuple[bytes, ...] = ()
 
     async def chat(self, body: Mapping[str, Any], **asking: Unpack[Asking]) -> dict[str, Any] | EventStream:
@@ -70,15 +71,15 @@ class SayingEngine(AnsweringEngine):
         common = {"id": f"chatcmpl-{request_id}", "created": 1, "model": fields["model"]}
         if not fields.get("stream"):
             choice = {"index": 0, "message": self.message, "finish_reason": self.finish_reason}
-            return {**common, "choices": [choice], "usage": USAGE}
+            return {**common, "choices": [choice], "usage": self.usage}
         flight = Flight(request_id, asking["adapter"], [request_id], asking["owner"])
         stream = EventStream(self.flights, flight, StreamUsage(body))
         choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in self.deltas]
-        chunks = [{**common, "choices": [each], "usage": USAGE} for each in choices]
+        chunks = [{**common, "choices": [each], "usage": self.usage} for each in choices]
         chunks += [
-            {**common, "choices": [{"index": 0, "delta": {}, "finish_reason": self.finish_reason}], "usage": USAGE}
+            {**common, "choices": [{"index": 0, "delta": {}, "finish_reason": self.finish_reason}], "usage": self.usage}
         ]
-        closing = (_event({**common, "choices": [], "usage": USAGE}), DONE)
+        closing = (_event({**common, "choices": [], "usage": self.usage}), DONE)
         events = [*(_event(chunk) for chunk in chunks), *(self.end or closing)]
         self.flights.start(flight, self._pump(stream, events)).add_done_callback(stream.ended)
         return stream
@@ -145,6 +146,7 @@ async def test_what_comes_out_is_a_response_to_openais_own_models(
 ) -> None:
     engine.message = {"role": "assistant", "content": "Hm.", "reasoning": "Well.", "tool_calls": [CALL]}
     engine.deltas = ({"reasoning": "Well."}, {"content": "Hm."}, {"tool_calls": [{**CALL, "index": 0}]})
+    engine.usage = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 4}}
     asked: dict[str, Any] = {
         "tools": [WEATHER],
         "tool_choice": {"type": "function", "name": "weather"},
@@ -161,6 +163,8 @@ async def test_what_comes_out_is_a_response_to_openais_own_models(
     assert (thought.content[0].text, answer.output_text) == ("Well.", "Hm.")
     assert (called.call_id, called.name, called.arguments) == ("call-1", "weather", '{"place": "Oslo"}')
     assert answer.metadata == {}  # labels may name a patient
+    assert answer.usage is not None
+    assert (answer.usage.output_tokens, answer.usage.output_tokens_details.reasoning_tokens) == (7, 4)
 
 
 def of_stream(got: httpx.Response) -> list[dict[str, Any]]:
