@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 from producers.settings import ImportSettings, OperatorSettings
 from tenancy.bootstrap import Tenancy, event_signer, open_reading, open_tenancy
-from tenancy.bus import KafkaPublisher, Publisher
+from tenancy.bus import Publisher
 
 SOURCE = "operators"
 EVENT_SOURCE = f"/sanolith/{SOURCE}"
@@ -20,6 +20,8 @@ def for_commands(settings: OperatorSettings) -> AbstractAsyncContextManager[Tena
 
 def for_publishing(settings: ImportSettings) -> AbstractAsyncContextManager[Publisher]:
     """Connected to the bus only. Entering raises :class:`BusUnavailable`, and this :class:`Refused`."""
+    from tenancy.kafka_publisher import KafkaPublisher
+
     return KafkaPublisher(settings.kafka_client(), event_signer(settings))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from schemas.bus.envelope import Event
 from schemas.evidence.purposes import Purpose
 from tenancy.audit.log import AuditLog
-from tenancy.bus import KafkaPublisher, NoBus, Publisher
+from tenancy.bus import NoBus, Publisher
 from tenancy.errors import Refused
 from tenancy.evidence.event_signatures import EventSigner
 from tenancy.evidence.given_keys import read_public_key
@@ -176,6 +176,8 @@ async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator
 
     Raises :class:`Refused` for wrong settings, before anything is waited for.
     """
+    from tenancy.kafka_publisher import KafkaPublisher  # which commands that only read do without
+
     master, client, signing = master_key(settings), settings.kafka_client(), event_signer(settings)
     async with open_store(settings) as store, KafkaPublisher(client, signing) as kafka:
         tenancy = assemble(store, master, kafka, f"/sanolith/{source}")

@@ -12,7 +12,7 @@ from schemas.objects.training import TrainingSet
 from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.errors import ObjectNotFound, SealBroken
 from tenancy.platform.concurrency import gathered
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.platform.logs import SCOPE, error_location
 from tenancy.state.archive import Archive
 from tenancy.storage.tenant_store import TenantStore
 

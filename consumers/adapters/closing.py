@@ -27,7 +27,7 @@ from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed
 from tenancy.evidence.signer import Signer
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.storage.tenant_store import TenantStore
 
 logger = logging.getLogger(f"{SCOPE}.adapters")

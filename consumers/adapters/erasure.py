@@ -20,7 +20,7 @@ from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.lifecycle.exports import erase_export_weights, export_decision
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.state.legal_holds import Held, erasure_decided, erasure_done
 from tenancy.storage.tenant_store import TenantStore
 

@@ -31,8 +31,8 @@ from tenancy.evidence.signer import Signer
 from tenancy.lifecycle.example_texts import Texts
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.concurrency import gathered
+from tenancy.platform.logs import SCOPE, error_location, trouble_logged
 from tenancy.platform.tracing import continued
-from tenancy.service.telemetry import SCOPE, error_location, trouble_logged
 from tenancy.state.archive import Archive
 from tenancy.state.open_work import Left, OpenWork, announce, everybody
 from tenancy.state.rounds import Rounds

@@ -28,7 +28,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, ObjectNotFound, PreconditionFailed, SealBroken, TenantFenced, UnknownTenant
 from tenancy.lifecycle.terms import contains
 from tenancy.platform.concurrency import gathered
-from tenancy.service.telemetry import SCOPE, trouble_logged
+from tenancy.platform.logs import SCOPE, trouble_logged
 from tenancy.state.open_work import Left, OpenWork, announce, everybody
 from tenancy.state.rounds import Rounds
 from tenancy.storage.tenant_store import TenantStore

@@ -27,7 +27,7 @@ from tenancy.audit.log import Appended, AuditRecord, Facts
 from tenancy.audit.pseudonyms import Pseudonyms
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, Transient, UnknownTenant
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.state.open_work import announce
 from tenancy.tenant_id import TenantId
 

@@ -17,7 +17,7 @@ from schemas.tenant.budget import BudgetSpent, Level
 from schemas.tenant.prices import PriceFile
 from tenancy.bootstrap import Tenancy
 from tenancy.lifecycle.costs import Month, cost_of, month_usage
-from tenancy.service.telemetry import SCOPE, safe_message
+from tenancy.platform.logs import SCOPE, safe_message
 from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId
 

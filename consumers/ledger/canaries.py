@@ -18,7 +18,7 @@ from consumers.ledger.usage_metrics import UsageCounters
 from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.lifecycle.canaries import answers_of, verdict
-from tenancy.service.telemetry import SCOPE, safe_message
+from tenancy.platform.logs import SCOPE, safe_message
 from tenancy.state.activation import judged
 from tenancy.state.open_work import announce
 from tenancy.tenant_id import TenantId

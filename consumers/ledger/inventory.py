@@ -18,7 +18,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
 from tenancy.knowledge.database.connection import Database
 from tenancy.knowledge.database.tables import stored_bytes
-from tenancy.service.telemetry import SCOPE, trouble_logged
+from tenancy.platform.logs import SCOPE, trouble_logged
 from tenancy.state.rounds import Rounds
 from tenancy.tenant_id import TenantId
 

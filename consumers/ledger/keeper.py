@@ -12,7 +12,7 @@ from consumers.runtime.audit_failures import audit_failure_logged
 from schemas.bus.topics import TOPICS
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
-from tenancy.service.telemetry import SCOPE, trouble_logged
+from tenancy.platform.logs import SCOPE, trouble_logged
 from tenancy.state.open_work import SPARED_SECONDS, Left, OpenWork, everybody
 from tenancy.state.rounds import Rounds
 from tenancy.tenant_id import TenantId

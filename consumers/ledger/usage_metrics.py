@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from opentelemetry import metrics
 
 from schemas.bus.events import UsageRecorded
+from tenancy.platform.logs import SCOPE
 from tenancy.service.metrics import (
     BUDGETS_REACHED,
     CANARIES_ENDED,
@@ -16,7 +17,6 @@ from tenancy.service.metrics import (
     USAGE_TIME,
     USAGE_TOKENS,
 )
-from tenancy.service.telemetry import SCOPE
 
 TOKENS = ("prompt", "cached", "completion", "training", "embedding")
 SECONDS = ("engine", "gpu", "queue")

@@ -22,9 +22,9 @@ from schemas.bus import events
 from schemas.evidence.purposes import Purpose
 from tenancy.bootstrap import Tenancy, process_keys
 from tenancy.knowledge.database.connection import opened
+from tenancy.platform.logs import SCOPE
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import LOOKS, Periodic
-from tenancy.service.telemetry import SCOPE
 from tenancy.state.rounds import TICK_SECONDS
 
 HANDLERS: Handlers[PurgePorts] = dict(

@@ -13,7 +13,7 @@ from tenancy.audit.checkpoints import Checkpointer
 from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.evidence.process_keys import ProcessKeys
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")

@@ -43,9 +43,9 @@ from tenancy.lifecycle.open_purges import OpenPurges, open_purges
 from tenancy.lifecycle.purge_records import Note, PurgeRecords, updated
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.clock import between
+from tenancy.platform.logs import SCOPE, error_location, trouble_logged
 from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 from tenancy.platform.tracing import continued
-from tenancy.service.telemetry import SCOPE, error_location, trouble_logged
 from tenancy.state.legal_holds import Held, destruction_decided
 from tenancy.state.open_work import Left, OpenWork, announce, everybody
 from tenancy.state.registry import with_events

@@ -22,7 +22,7 @@ from tenancy.evidence.trust import Verifier
 from tenancy.lifecycle.exports import EXPORT_FILES, write_export
 from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.platform.clock import between
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.platform.logs import SCOPE, error_location
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")

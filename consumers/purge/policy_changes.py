@@ -14,7 +14,7 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import PolicyChanged
 from schemas.bus.outcome import Outcome
 from tenancy.errors import Refused
-from tenancy.service.telemetry import SCOPE, trouble_logged
+from tenancy.platform.logs import SCOPE, trouble_logged
 from tenancy.state.policy_changes import policy_taken_over, require_consistent
 from tenancy.tenant_id import TenantId
 

@@ -21,9 +21,9 @@ from schemas.bus.events import EventData, PurgeAtRisk, PurgeOverdue
 from schemas.objects.purges import PurgeRecord, PurgeStep, SlaWarning
 from tenancy.lifecycle.open_purges import open_purges
 from tenancy.platform.concurrency import gathered
+from tenancy.platform.logs import SCOPE, error_location
 from tenancy.platform.tracing import continued
 from tenancy.service.metrics import PURGE_REMAINING, PURGES_FLAGGED, PURGES_OPEN, TENANTS_NOT_FENCED
-from tenancy.service.telemetry import SCOPE, error_location
 
 logger = logging.getLogger(f"{SCOPE}.purge")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tenancy.errors import Refused, Transient
-from tenancy.service.telemetry import error_location
+from tenancy.platform.logs import error_location
 
 
 @contextmanager

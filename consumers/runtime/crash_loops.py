@@ -34,7 +34,7 @@ from schemas.objects import object_keys
 from schemas.objects.crash_marker import CrashMarker, CrashMarkers
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.storage.objects import erase_prefix
 
 logger = logging.getLogger(f"{SCOPE}.runtime")

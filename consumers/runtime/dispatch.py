@@ -26,8 +26,9 @@ from schemas.objects.object_keys import ForbiddenKey
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BusUnavailable, KeyDestroyed, Refused, TenantFenced, Transient, UnknownTenant
 from tenancy.evidence.event_signatures import UNKNOWN_SIGNER, NotBelieved
+from tenancy.platform.logs import SCOPE, error_location
 from tenancy.service.loops import called_on
-from tenancy.service.telemetry import SCOPE, Telemetry, error_location
+from tenancy.service.telemetry import Telemetry
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.runtime")

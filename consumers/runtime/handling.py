@@ -27,7 +27,7 @@ from schemas.bus.dead_letters import REASON
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from tenancy.errors import MessageTooLarge, Outage, Refused, Transient
-from tenancy.service.telemetry import SCOPE, safe_message
+from tenancy.platform.logs import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 

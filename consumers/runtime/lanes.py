@@ -22,7 +22,7 @@ from consumers.runtime.lane import InMemory, Lane, LaneLimits
 from consumers.runtime.left_records import LeftRecords
 from consumers.runtime.offsets import Committed, Ended, PartitionOffsets
 from consumers.runtime.parsing import Partition, Record, lane_key, partition_of
-from tenancy.service.telemetry import SCOPE, safe_message
+from tenancy.platform.logs import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 

@@ -20,7 +20,7 @@ from consumers.runtime.parsing import Partition, Record
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.reading_again import POLL_SECONDS, POLLED_RECORDS, OpenBackReader, ReadingAgain
 from consumers.runtime.share import Share
-from tenancy.service.telemetry import SCOPE, safe_message
+from tenancy.platform.logs import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 
 from consumers.runtime.lanes import LaneScheduler
 from consumers.runtime.parsing import Partition, Record
-from tenancy.service.telemetry import SCOPE, safe_message
+from tenancy.platform.logs import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 

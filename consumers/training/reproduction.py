@@ -30,9 +30,9 @@ from tenancy.bootstrap import Tenancy, open_reading, trust
 from tenancy.errors import Refused, TenantFenced
 from tenancy.lifecycle.manifests import published_manifest
 from tenancy.platform.concurrency import gathered
+from tenancy.platform.logs import safe_message
 from tenancy.platform.settings import PlatformSettings, loaded
 from tenancy.service.periodic import Periodic
-from tenancy.service.telemetry import safe_message
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 

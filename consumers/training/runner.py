@@ -26,7 +26,7 @@ from schemas.objects.state import RunState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
 from tenancy.platform.concurrency import gathered
-from tenancy.service.telemetry import SCOPE, trouble_logged
+from tenancy.platform.logs import SCOPE, trouble_logged
 from tenancy.state.archive import Archive, surplus_adapters, surplus_runs
 from tenancy.state.leases import Leases, with_run
 from tenancy.state.open_work import LOOKS_AT_ONCE, Left, Marked, OpenWork, announce, everybody

@@ -49,11 +49,12 @@ from tenancy.bootstrap import Tenancy, open_tenancy, signer
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, Refused, TenantFenced, Transient
 from tenancy.evidence.signer import Signer
 from tenancy.lifecycle.terms import tenant_terms
+from tenancy.platform.logs import SCOPE, error_location, safe_message
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.platform.tracing import continued
 from tenancy.redaction.at_first_use import GateSource
 from tenancy.redaction.standard import standard_gate
-from tenancy.service.telemetry import SCOPE, configure_logging, configure_telemetry, error_location, safe_message, span
+from tenancy.service.telemetry import configure_logging, configure_telemetry, span
 from tenancy.state.leases import Lease, Leases
 from tenancy.state.registry import with_events
 from tenancy.storage.tenant_store import TenantStore

@@ -34,7 +34,7 @@ from tenancy.errors import BadSignature, ObjectNotFound, Refused, Transient
 from tenancy.evidence.training_manifest import open_training_manifest
 from tenancy.evidence.trust import Verifier
 from tenancy.platform.concurrency import finished, gathered
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.storage.ranges import RangeBuffers
 from tenancy.storage.tenant_store import TenantStore, file_in_ranges
 from tenancy.tenant_id import TenantId

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from schemas.objects.state import TenantState
+from tenancy.platform.logs import SCOPE
 from tenancy.platform.recent_set import RecentSet
-from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")

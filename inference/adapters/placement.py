@@ -23,8 +23,8 @@ from inference.engine.ports import AdapterEngine
 from inference.errors import cannot_load, no_room, no_such_model, not_active, still_loading
 from tenancy.errors import Transient
 from tenancy.platform.concurrency import OneOfEach
+from tenancy.platform.logs import SCOPE
 from tenancy.platform.recent_set import RecentSet
-from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")

@@ -19,7 +19,7 @@ from inference.tenants.usage import UsageMeter
 from tenancy.embedding.port import Embedded, Embedder, TextTooLong, Vectors
 from tenancy.errors import Refused, Transient
 from tenancy.platform.concurrency import OneOfEach
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")

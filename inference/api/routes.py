@@ -33,8 +33,8 @@ from inference.tenants.credentials import Caller, Credentials
 from inference.tenants.provider_tokens import ProviderToken
 from schemas.serving_api import ADAPTER_HEADER, CONVERSATION_HEADER
 from tenancy.errors import Refused, Transient
+from tenancy.platform.logs import SCOPE, error_location
 from tenancy.service.connections import STRAIGHT
-from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")

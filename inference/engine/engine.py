@@ -38,7 +38,7 @@ from inference.engine.vllm_errors import (
     refusal_of_response,
 )
 from inference.engine.watched_llm import WatchedLlm
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from inference.engine.constrained_fields import Constraint, unfit
 from inference.errors import grammars_paused
 from tenancy.platform.concurrency import OneOfEach, finished
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 

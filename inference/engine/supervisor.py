@@ -21,7 +21,7 @@ from inference.engine.loaded_adapters import Eviction, Verify
 from inference.engine.ports import AdapterEngine, Answering, Asking, Response
 from inference.engine.suspects import Suspects, Trial
 from inference.errors import restarting
-from tenancy.service.telemetry import SCOPE, safe_message
+from tenancy.platform.logs import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from inference.engine.errors import EngineDead
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 

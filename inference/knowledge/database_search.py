@@ -21,7 +21,7 @@ from tenancy.knowledge.database.filling import Filling
 from tenancy.knowledge.database.sealing import IndexKey
 from tenancy.knowledge.database.searching import searched
 from tenancy.knowledge.search import Question
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.platform.logs import SCOPE, error_location
 from tenancy.storage.kept_keys import KeptKeys
 from tenancy.tenant_id import TenantId
 

@@ -26,7 +26,7 @@ from tenancy.knowledge.database.settings import no_database
 from tenancy.knowledge.frame import framed, question_at
 from tenancy.knowledge.search import Found, Question
 from tenancy.platform.concurrency import OneOfEach
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")

@@ -24,7 +24,7 @@ from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, evi
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import TenantFenced, Transient, UnknownTenant
 from tenancy.evidence.signer import Signer
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.state.archive import Archive
 from tenancy.tenant_id import TenantId
 

@@ -15,7 +15,7 @@ from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused, Transient
 from tenancy.platform.clock import random_nonce
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.platform.logs import SCOPE, error_location
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")

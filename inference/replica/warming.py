@@ -23,7 +23,7 @@ from schemas.objects.replicas import USED_LAST, ReplicaRecord
 from schemas.objects.state import TenantState
 from tenancy.errors import ObjectNotFound
 from tenancy.platform.concurrency import gathered
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from inference.tenants.provider_keys import KeysUnavailable, ProviderKey, fetched_keys
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 

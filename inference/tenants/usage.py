@@ -26,7 +26,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import Transient
 from tenancy.platform.clock import NewNonce, random_nonce
 from tenancy.platform.concurrency import counted
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.tenant_id import TenantId
 
 Rating = Literal["up", "down"]

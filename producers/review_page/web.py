@@ -20,7 +20,7 @@ from producers.review_page.page import FOLDER, ForgedForm, LateForm, Page, Wrong
 from producers.review_page.people import NotSignedIn
 from producers.review_page.rates import TooOften
 from tenancy.errors import KeyDestroyed, ObjectNotFound, Refused, TenantFenced, Transient, UnknownTenant
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.platform.logs import SCOPE, error_location
 
 logger = logging.getLogger(f"{SCOPE}.review")
 

@@ -15,7 +15,7 @@ from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.keys import LocalKey, PublicKey, SigningKey
 from tenancy.evidence.trust import Trust, opened_trust
 from tenancy.platform.given_files import read_given
-from tenancy.service.telemetry import SCOPE, safe_message
+from tenancy.platform.logs import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.trust")
 

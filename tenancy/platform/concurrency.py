@@ -16,8 +16,8 @@ AT_ONCE = REQUESTS // 2
 RUN_AT_ONCE = REQUESTS
 """Reads and writes of one run of events, which take no threads: half of those that the client has under way."""
 
-PAGE = 100
-"""Of a listing whose elements are read side by side: it is shown within a second, and bounds what is held."""
+PAGE = RUN_AT_ONCE
+"""Of a listing whose elements are read side by side: as many as are read at once: somebody waits for the first."""
 
 NameT = TypeVar("NameT")
 T = TypeVar("T")
@@ -61,10 +61,10 @@ async def in_pages(names: AsyncIterator[NameT], read: Callable[[NameT], Awaitabl
     async for name in names:
         page.append(name)
         if len(page) == PAGE:
-            yield await gathered(map(read, page))
+            yield await gathered(map(read, page), at_once=PAGE)
             page = []
     if page:
-        yield await gathered(map(read, page))
+        yield await gathered(map(read, page), at_once=PAGE)
 
 
 async def finished(work: Coroutine[Any, Any, T]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from aiokafka.helpers import create_ssl_context
 from pydantic import (
     Field,
     SecretStr,
@@ -106,7 +106,7 @@ class BusSettings(BaseSettings):
             )
         if self.kafka_security_protocol.endswith("SSL"):
             try:
-                client["ssl_context"] = create_ssl_context(cafile=self.kafka_ssl_ca_file)
+                client["ssl_context"] = ssl.create_default_context(cafile=self.kafka_ssl_ca_file)
             except OSError as error:  # SSLError is one
                 why = f"refused: SANO_KAFKA_SSL_CA_FILE is no file of certificates ({type(error).__name__})"
                 raise Refused("bad-settings", f"{why}; {SETTINGS_REMEDY}") from None

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.types import Lifespan
 
+from tenancy.platform.logs import SCOPE, error_location, safe_message
 from tenancy.service.connections import BoundedConnection
 from tenancy.service.listeners import connection_limit, listeners, raise_descriptor_limit
-from tenancy.service.telemetry import SCOPE, error_location, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 

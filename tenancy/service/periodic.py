@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tenancy.service.telemetry import SCOPE, safe_message
+from tenancy.platform.logs import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 

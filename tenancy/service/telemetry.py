@@ -6,12 +6,10 @@ import logging
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from opentelemetry import metrics, trace
@@ -24,12 +22,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import CollectorRegistry
 from pythonjsonlogger.json import JsonFormatter
 
-from tenancy.errors import ContentFree
+from tenancy.platform.logs import SCOPE, error_location
 from tenancy.platform.tracing import continued
 from tenancy.service.metrics import DEAD_LETTERS, EVENTS, HANDLING, REQUEUED, UNSIGNED_EVENTS
 
-SCOPE = "sanolith"
-FRAMES_SHOWN = 6
 FLUSH_SECONDS = 5.0
 """At the end of a process, for what is not exported yet: a collector that is out holds up no stop for longer."""
 
@@ -93,34 +89,6 @@ def span(
         name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
     ) as made:
         yield made
-
-
-@contextmanager
-def trouble_logged(
-    logger: logging.Logger, message: str, *, but: tuple[type[Exception], ...] = (), **ids: str
-) -> Iterator[None]:
-    """Logs what fails and goes on: one tenant's trouble must not hold up those listed behind it.
-
-    The next look or round tries again. ``but``: what goes through.
-    """
-    try:
-        yield
-    except but:
-        raise
-    except Exception as error:
-        logger.error(message, extra={**ids, "error": error_location(error)})
-
-
-def error_location(error: BaseException) -> str:
-    """An error's type and the lines that it came through. Its text is left out: it may quote what it failed on."""
-    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_SHOWN:]
-    lines = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
-    return f"{type(error).__name__} at {lines}"
-
-
-def safe_message(error: BaseException) -> str:
-    """What may be logged of an error: the text of one of ours, which is free of content, else its location."""
-    return str(error) if isinstance(error, ContentFree) else error_location(error)
 
 
 class _Lines(JsonFormatter):

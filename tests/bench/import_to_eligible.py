@@ -15,7 +15,7 @@ from schemas.bus.envelope import Event, event_id
 from schemas.bus.events import ExampleApproved
 from schemas.objects import object_keys
 from tenancy.bootstrap import assemble
-from tenancy.bus import KafkaPublisher
+from tenancy.kafka_publisher import KafkaPublisher
 from tenancy.storage.s3 import connect
 from tenancy.storage.sealing import seal
 from tenancy.tenant_id import TenantId

@@ -24,10 +24,10 @@ from schemas.bus.events import AdapterActivated
 from schemas.bus.publishers import OPERATORS
 from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import key_file
-from tenancy.bus import KafkaPublisher
 from tenancy.evidence.event_signatures import EventSigner
 from tenancy.evidence.keys import LocalKey
 from tenancy.evidence.signer import Signer
+from tenancy.kafka_publisher import KafkaPublisher
 from tenancy.platform.clock import utc_now
 from tests.bench import base_models
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say

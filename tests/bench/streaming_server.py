@@ -29,7 +29,7 @@ from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
 from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 from tenancy.bootstrap import Tenancy, assemble, event_signer
-from tenancy.bus import KafkaPublisher
+from tenancy.kafka_publisher import KafkaPublisher
 from tenancy.service.background_server import run_server
 from tenancy.service.loops import entered_on, own_loop
 from tenancy.service.telemetry import configure_telemetry

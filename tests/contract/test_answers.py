@@ -10,7 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from consumers.runtime.redeliveries import store_keys_and_bus_answer
 from deploy.local.kafka import KafkaCluster
 from tenancy.bootstrap import Tenancy, assemble
-from tenancy.bus import KafkaPublisher, RawMessage, RecordingPublisher
+from tenancy.bus import RawMessage, RecordingPublisher
+from tenancy.kafka_publisher import KafkaPublisher
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.objects import ObjectStore
 from tenancy.storage.s3 import S3ObjectStore

@@ -17,9 +17,10 @@ from deploy.local.kafka import KafkaCluster
 from schemas.bus.envelope import decode, encode
 from schemas.bus.events import CURATION
 from schemas.bus.topics import MESSAGE_BYTES
-from tenancy.bus import KafkaPublisher, Publisher, RawMessage, RecordingPublisher
+from tenancy.bus import Publisher, RawMessage, RecordingPublisher
 from tenancy.errors import BusUnavailable, MessageTooLarge
 from tenancy.evidence.event_signatures import EventVerifier
+from tenancy.kafka_publisher import KafkaPublisher
 from tenancy.platform.tracing import continued
 from tests.fixtures.event_keys import EventKeys
 from tests.unit.event_strategies import approved

@@ -22,8 +22,8 @@ from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.bus.topics import dead_letter_topic
 from tenancy.bootstrap import Tenancy, assemble
-from tenancy.bus import KafkaPublisher
 from tenancy.errors import StoreUnavailable, Transient
+from tenancy.kafka_publisher import KafkaPublisher
 from tenancy.service.telemetry import configure_telemetry
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore

@@ -29,7 +29,7 @@ from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.bus.topics import TOPICS
 from tenancy.bootstrap import Tenancy, assemble
-from tenancy.bus import KafkaPublisher
+from tenancy.kafka_publisher import KafkaPublisher
 from tenancy.service.telemetry import configure_telemetry
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore

@@ -50,7 +50,7 @@ from schemas.evidence.trust import key_file
 from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import assemble, open_tenancy, signer, trust
-from tenancy.bus import KafkaPublisher
+from tenancy.kafka_publisher import KafkaPublisher
 from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.platform.clock import utc_now
 from tenancy.platform.settings import PlatformSettings

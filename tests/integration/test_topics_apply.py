@@ -28,8 +28,8 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import CURATION, TENANTS, TenantChurned
 from schemas.bus.retention import kept
 from schemas.bus.topics import TOPICS
-from tenancy.bus import KafkaPublisher
 from tenancy.errors import BusUnavailable
+from tenancy.kafka_publisher import KafkaPublisher
 from tenancy.platform.clock import utc_now
 from tests.integration.test_kafka_cluster import create_topic, produce, read_all
 

@@ -27,7 +27,7 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import EVENT_TYPES, EventData, ReplicaRegistered
 from schemas.bus.outcome import Outcome
 from tenancy.errors import Transient
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tests.fixtures.examples import examples
 from tests.fixtures.records import record_of
 from tests.invariants.worlds import DispatchedWorld, event, learned, receipt, service

@@ -20,7 +20,7 @@ from schemas.bus.content import ChatMessage, ClaimCheck, Committed, ExampleConte
 from schemas.bus.dead_letters import REASON_HEADERS
 from schemas.bus.envelope import encode
 from schemas.objects import object_keys
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.storage.keys import encrypt_inline
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenIssuer, TokenVerifier

@@ -20,8 +20,9 @@ from aiokafka.errors import (
 )
 
 from tenancy import bus
-from tenancy.bus import KafkaPublisher, RawMessage
+from tenancy.bus import RawMessage
 from tenancy.errors import BusUnavailable, Refused
+from tenancy.kafka_publisher import KafkaPublisher
 
 BOUND_SECONDS = 30
 

@@ -46,7 +46,8 @@ from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import Refused, SealBroken
-from tenancy.service.telemetry import SCOPE, Telemetry
+from tenancy.platform.logs import SCOPE
+from tenancy.service.telemetry import Telemetry
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId

@@ -13,9 +13,10 @@ import pytest
 from schemas.base.contract import read_tolerant
 from schemas.objects.replicas import ReplicaRecord
 from tenancy.errors import Refused, StoreUnavailable
+from tenancy.platform.logs import safe_message
 from tenancy.service.background_server import BackgroundWork
 from tenancy.service.periodic import Periodic
-from tenancy.service.telemetry import configure_logging, safe_message
+from tenancy.service.telemetry import configure_logging
 
 CONTENT = "Frau Müller"
 RECORD = json.dumps({"replica_id": CONTENT})

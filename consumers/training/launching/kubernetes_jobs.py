@@ -20,8 +20,8 @@ import yaml
 from consumers.training.launching.cluster import AlreadyThere, Cluster, ClusterUnavailable, Manifest
 from consumers.training.launching.ports import worker_arguments
 from tenancy.errors import Refused
+from tenancy.platform.logs import SCOPE
 from tenancy.platform.settings import SETTINGS_REMEDY
-from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.training")

@@ -13,7 +13,7 @@ from typing import Self
 
 from consumers.training.launching.ports import worker_arguments
 from consumers.training.worker_environment import worker_environment
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.training")

@@ -22,8 +22,8 @@ from producers.sources.curation_tools.settings import CurationToolSettings
 from producers.sources.curation_tools.webhooks import Sender
 from producers.sources.proposing import ProposerKeys
 from tenancy.bootstrap import event_signer
-from tenancy.bus import KafkaPublisher
 from tenancy.errors import Refused
+from tenancy.kafka_publisher import KafkaPublisher
 from tenancy.platform.given_files import read_given
 from tenancy.platform.secret_files import read_secret
 from tenancy.platform.settings import loaded_or_exit, refusal_exits

@@ -22,7 +22,7 @@ from producers.sources.proposing import Proposer
 from schemas.bus.events import ExampleProposed, ExampleReviewed
 from tenancy.errors import Refused, Transient
 from tenancy.platform.clock import Clock, utc_now
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.platform.logs import SCOPE, error_location
 
 logger = logging.getLogger(f"{SCOPE}.curation-tools")
 

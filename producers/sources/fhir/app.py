@@ -19,8 +19,8 @@ from producers.sources.fhir.settings import FhirSettings
 from producers.sources.fhir.smart import BackendService, Key, read_client_key
 from producers.sources.proposing import ProposerKeys
 from tenancy.bootstrap import event_signer
-from tenancy.bus import KafkaPublisher
 from tenancy.errors import Refused
+from tenancy.kafka_publisher import KafkaPublisher
 from tenancy.platform.secret_files import read_secret
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.redaction.standard import standard_gate

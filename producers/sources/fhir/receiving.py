@@ -24,7 +24,7 @@ from producers.sources.proposed import propose
 from producers.sources.proposing import Proposer
 from producers.sources.source import placed
 from tenancy.errors import Refused
-from tenancy.service.telemetry import SCOPE
+from tenancy.platform.logs import SCOPE
 
 logger = logging.getLogger(f"{SCOPE}.fhir")
 

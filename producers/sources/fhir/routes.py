@@ -24,7 +24,7 @@ from producers.sources.fhir.receiving import Receiver
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused, Transient
 from tenancy.platform.http_bodies import BodyTooLong, bounded_body
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.platform.logs import SCOPE, error_location
 
 logger = logging.getLogger(f"{SCOPE}.fhir")
 

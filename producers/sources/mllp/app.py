@@ -14,8 +14,8 @@ from producers.sources.mllp.settings import MllpSettings
 from producers.sources.mllp.taking import taking
 from producers.sources.proposing import ProposerKeys
 from tenancy.bootstrap import event_signer
-from tenancy.bus import KafkaPublisher
 from tenancy.errors import Refused
+from tenancy.kafka_publisher import KafkaPublisher
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.redaction.standard import standard_gate
 from tenancy.service.background_server import run_server

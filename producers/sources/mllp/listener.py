@@ -20,7 +20,7 @@ from producers.sources.mllp.framing import FrameTooLarge, framed, frames
 from producers.sources.mllp.message import Message, Unreadable, read_message, split_batch
 from tenancy.errors import Refused, Transient
 from tenancy.platform.clock import Clock, utc_now
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.platform.logs import SCOPE, error_location
 
 logger = logging.getLogger(f"{SCOPE}.hl7")
 
