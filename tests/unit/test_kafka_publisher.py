@@ -19,7 +19,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from tenancy import bus
+from tenancy import kafka_publisher
 from tenancy.bus import RawMessage
 from tenancy.errors import BusUnavailable, Refused
 from tenancy.kafka_publisher import KafkaPublisher
@@ -91,7 +91,7 @@ class Producer:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     made = Broker()
-    monkeypatch.setattr(bus, "AIOKafkaProducer", lambda **_: Producer(made))
+    monkeypatch.setattr(kafka_publisher, "AIOKafkaProducer", lambda **_: Producer(made))
     return made
 
 
@@ -173,7 +173,7 @@ async def test_a_publisher_that_is_stopped_while_it_renews_leaves_no_producer(br
 async def test_a_stop_does_not_wait_for_ever_for_a_producer_that_somebody_waits_for(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus, "STOP_SECONDS", 0.01)
+    monkeypatch.setattr(kafka_publisher, "STOP_SECONDS", 0.01)
     broker.held.clear()
     publisher = KafkaPublisher({})
     await publisher.start()
