@@ -50,6 +50,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "service",
         "evidence",
         "bus",
+        "kafka_publisher",
         "storage",
         "tokens",
         "state",
