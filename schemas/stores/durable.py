@@ -245,6 +245,10 @@ _PRIVACY: dict[str, Protection] = {
     "references-only": "references",
     "references-or-ciphertext": "references-or-ciphertext",
 }
+_LETTERS = {
+    "references-only": "letters hold what was sent",
+    "references-or-ciphertext": "letters hold what was sent, but no value that is not exactly an event",
+}
 
 
 def _topic(topic: Topic) -> Store:
@@ -265,7 +269,7 @@ def _topic(topic: Topic) -> Store:
         ),
         probe=Probe(
             evidence="retention",
-            how="letters hold what was sent; they expire with the topic's retention"
+            how=f"{_LETTERS[topic.privacy]}; they expire with the topic's retention"
             if letters
             else "segment files hold no content in clear; ids expire with the topic's retention",
         ),
