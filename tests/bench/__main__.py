@@ -46,6 +46,7 @@ WITH_ENGINE: tuple[Entry, ...] = (
     tenant_mix.ENTRY,
     streaming_cpu.ENTRY,
     stalls.ENTRY,
+    activation.ENTRY,
 )
 ENTRIES: tuple[Entry, ...] = (
     curation_events.ENTRY,
@@ -57,7 +58,6 @@ ENTRIES: tuple[Entry, ...] = (
     idle_looks.ENTRY,
     training_step.ENTRY,
     *WITH_ENGINE,
-    activation.ENTRY,
     redaction.ENTRY,
     retrieval.ENTRY,
 )

@@ -55,6 +55,8 @@ ENGINE = {
     "SANO_MAX_NUM_SEQS": "4",
     "SANO_KV_CACHE_GIB": "0.25",
 }
+THREE_ON_ONE_GPU = {"SANO_GPU_MEMORY_UTILIZATION": "0.3"}
+"""Of its memory has to be free when an engine starts, the third one too."""
 ANSWER_SECONDS = 60.0
 ACTIVATED, ROLLED_BACK = "activated", "rolled back"
 SWAPPED = "until the event is published"
@@ -116,11 +118,12 @@ class Replicas:
 def run(options: Options, home: Path) -> Result:
     rounds = options.rounds + 1  # the first one warms up
     base_model = base_models.base_model(options)
+    engine = ENGINE | THREE_ON_ONE_GPU if options.gpu else ENGINE
     memory = SHARED_MEMORY if SHARED_MEMORY.is_dir() else home
     with ExitStack() as stack:
         adapters = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sano-bench-", dir=memory)))
         store = stack.enter_context(weed(home))
-        made = Installation.made(home, adapters, stack.enter_context(kafka(home)), store, base_model, ENGINE)
+        made = Installation.made(home, adapters, stack.enter_context(kafka(home)), store, base_model, engine)
         drawing = Drawing(linear_shapes(base_model), RANK)
         drawn = [drawing.drawn() for _ in range(rounds + 1)]
         digests = asyncio.run(_published(made, drawn))
