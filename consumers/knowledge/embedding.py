@@ -27,7 +27,7 @@ async def embedded(passages: Sequence[Passage], embedder: Embedder) -> tuple[lis
     while True:
         some = waiting[:AT_ONCE]
         try:
-            found = await embedder.embed([passage.said for passage in some])
+            found = await embedder.embed([passage.said for passage in some], "passage")
         except TextTooLong as refused:
             longest = max(range(len(some)), key=lambda row: len(some[row].text))
             at = longest if refused.position is None else refused.position

@@ -16,7 +16,7 @@ from inference.errors import RequestRefused, no_such_model
 from inference.tenants.binding import TenantStateCache
 from inference.tenants.turns import Turns
 from inference.tenants.usage import UsageMeter
-from tenancy.embedding.port import Embedded, Embedder, TextTooLong, Vectors
+from tenancy.embedding.port import Embedded, Embedder, TextKind, TextTooLong, Vectors
 from tenancy.errors import Refused, Transient
 from tenancy.platform.concurrency import OneOfEach
 from tenancy.platform.logs import SCOPE
@@ -29,7 +29,7 @@ MAX_INPUTS = 256
 MAX_CHARACTERS = 32_768
 EMBEDDER = "embedder"
 """The model's name for a caller who does not know which one it is."""
-FIELDS = frozenset({"input", "model", "encoding_format", "dimensions", "user"})
+FIELDS = frozenset({"input", "model", "encoding_format", "dimensions", "input_type", "user"})
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Embeddings:
         Raises :class:`RequestRefused` and :class:`EngineRefused`.
         """
         policy = (await self.views.spending(tenant)).policy
-        texts, encoding = asked_for(body)
+        texts, kind, encoding = asked_for(body)
         self.turns.rates.admit(tenant, policy)
         embedder = await self.embedder()
         if embedder is None:
@@ -59,7 +59,7 @@ class Embeddings:
         async with self._one.of(tenant):
             self.views.require_admitted(tenant)
             try:
-                embedded = await _embedded(embedder, texts)
+                embedded = await _embedded(embedder, texts, kind)
             except asyncio.CancelledError:
                 # Its caller has left. Nobody counts what was computed until then: it takes what all of it may have had.
                 self.turns.rates.take(tenant, sum(map(len, texts)) // CHARACTERS_PER_TOKEN)
@@ -73,16 +73,18 @@ class Embeddings:
         return made, self.turns.rates.headers(tenant, policy)
 
 
-def asked_for(body: Mapping[str, Any]) -> tuple[list[str], str]:
-    """The texts and the encoding of an allowed body. Raises :class:`EngineRefused` (400)."""
+def asked_for(body: Mapping[str, Any]) -> tuple[list[str], TextKind, str]:
+    """The texts of an allowed body, what they are, and the encoding. Raises :class:`EngineRefused` (400)."""
     sent = {name: value for name, value in body.items() if value is not None and (name == "input" or value != {})}
     require_known(sent, FIELDS)
     encoding = sent.get("encoding_format", "float")
     one_of("float", "base64")("encoding_format", encoding)
+    if "input_type" in sent:
+        one_of("query", "passage")("input_type", sent["input_type"])
     anything("user", sent.get("user"))
     if "dimensions" in sent:
         whole(1, 65_536)("dimensions", sent["dimensions"])
-    return _texts(sent.get("input")), encoding
+    return _texts(sent.get("input")), sent.get("input_type", "plain"), encoding
 
 
 def _texts(given: Any) -> list[str]:
@@ -105,9 +107,9 @@ def _require_own(body: Mapping[str, Any], embedder: Embedder) -> None:
         raise refused("dimensions", f"can only be {embedder.dimensions}: this embedder's vectors are not shortened")
 
 
-async def _embedded(embedder: Embedder, texts: list[str]) -> Embedded:
+async def _embedded(embedder: Embedder, texts: list[str], kind: TextKind) -> Embedded:
     try:
-        return await embedder.embed(texts)
+        return await embedder.embed(texts, kind)
     except TextTooLong as error:
         limit = "" if error.longest is None else f" of {error.longest} tokens"
         where = "input" if error.position is None else f"input[{error.position}]"

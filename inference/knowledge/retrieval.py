@@ -175,7 +175,7 @@ async def _embedded(query: str, embedder: Embedder) -> Embedded:
     """The query, embedded; of one that is too long, of its end, where the question mostly stands."""
     while True:
         try:
-            return await embedder.embed([query])
+            return await embedder.embed([query], "query")
         except TextTooLong:
             if len(query) < 2:
                 raise

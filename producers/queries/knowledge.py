@@ -67,7 +67,7 @@ async def search_documents(
     store = await tenancy.store(tenant)
     held = await read_set(store, state.knowledge)
     bodies = await gathered(read_segment(store, entry) for entry in held.segments)
-    vector = (await embedder.embed([query])).vectors[0]
+    vector = (await embedder.embed([query], "query")).vectors[0]
     question = Question(query, vector, embedder.name, tenancy.clock(), top_k or state.policy.retrieval_passages)
     found = Searchable.of(held, list(map(unpacked, bodies))).search(question)
     return [

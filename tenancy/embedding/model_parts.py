@@ -15,7 +15,8 @@ from typing import Any
 from tenancy.errors import Refused
 
 Pooling = Callable[[Any, Any], Any]
-"""From token vectors (text, token, dimension) and their mask (text, token, 1) to one vector for each text."""
+"""From token vectors (text, token, dimension) and their places (text, token, 1) to one vector for each text. A token's
+place in its text counts from 1; it is 0 of one that is not pooled."""
 Layer = Callable[[Any], Any]
 """From vectors (text, dimension) to vectors, perhaps of another dimension."""
 
@@ -25,6 +26,8 @@ class ModelParts:
     """What is done with the tokens' vectors of a text, in this order."""
 
     poolings: tuple[Pooling, ...]
+    pools_prompt: bool
+    """Whether a prompt's tokens are pooled with those of the text behind it."""
     layers: tuple[Layer, ...]
     dense_dimensions: int | None
     """Of what the last dense layer gives; None without one."""
@@ -38,8 +41,6 @@ class ModelParts:
         ]
         if [kind for kind, _ in modules[:2]] != ["Transformer", "Pooling"]:
             raise unfit("it does not begin with a transformer and a pooling")
-        if read_json(folder / "config_sentence_transformers.json", {}).get("default_prompt_name"):
-            raise unfit("it is asked with a prompt before each text")
         layers, dimensions = [], None
         for kind, path in modules[2:]:
             if kind not in LAYERS:
@@ -47,44 +48,49 @@ class ModelParts:
             config = read_json(path / "config.json", {})
             layers.append(LAYERS[kind](path, config))
             dimensions = config["out_features"] if kind == "Dense" else dimensions
-        return cls(_poolings(read_json(modules[1][1] / "config.json", {})), tuple(layers), dimensions)
+        pooled = read_json(modules[1][1] / "config.json", {})
+        return cls(_poolings(pooled), bool(pooled.get("include_prompt", True)), tuple(layers), dimensions)
 
     def dimensions(self, of_tokens: int) -> int:
         """Of a text's vector, where the tokens' have ``of_tokens``."""
         return self.dense_dimensions or of_tokens * len(self.poolings)
 
-    def vectors(self, tokens: Any, mask: Any) -> Any:
-        """One vector for each text: see :data:`Pooling`."""
+    def vectors(self, tokens: Any, mask: Any, of_prompt: int = 0) -> Any:
+        """One vector for each text, of token vectors and their mask (text, token, 1). ``of_prompt``: how many tokens
+        each text begins with that are its prompt's."""
         import torch
 
-        found = torch.cat([pooling(tokens, mask) for pooling in self.poolings], dim=-1)
+        places = mask.cumsum(1) * mask
+        if not self.pools_prompt:
+            places = places * (places > of_prompt)
+        found = torch.cat([pooling(tokens, places) for pooling in self.poolings], dim=-1)
         for layer in self.layers:
             found = layer(found)
         return found
 
 
-def _mean(tokens: Any, mask: Any) -> Any:
-    return (tokens * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+def _mean(tokens: Any, places: Any) -> Any:
+    return _weighted_mean(tokens, places.clamp(max=1))
 
 
-def _mean_by_root(tokens: Any, mask: Any) -> Any:
-    return (tokens * mask).sum(1) / mask.sum(1).clamp(min=1e-9).sqrt()
+def _mean_by_root(tokens: Any, places: Any) -> Any:
+    return _mean(tokens, places) * places.clamp(max=1).sum(1).sqrt()
 
 
-def _weighted_mean(tokens: Any, mask: Any) -> Any:
-    return _mean(tokens, mask * mask.cumsum(1))  # the first token counts once, the next one twice
+def _weighted_mean(tokens: Any, places: Any) -> Any:
+    return (tokens * places).sum(1) / places.sum(1).clamp(min=1e-9)  # the first token counts once, the next one twice
 
 
-def _greatest(tokens: Any, mask: Any) -> Any:
-    return tokens.masked_fill(mask == 0, float("-inf")).amax(1)
+def _greatest(tokens: Any, places: Any) -> Any:
+    return tokens.masked_fill(places == 0, float("-inf")).amax(1)
 
 
-def _first(tokens: Any, mask: Any) -> Any:
-    return _at(tokens, mask.argmax(1))
+def _first(tokens: Any, places: Any) -> Any:
+    return _at(tokens, places.clamp(max=1).argmax(1))
 
 
-def _last(tokens: Any, mask: Any) -> Any:
-    return _at(tokens, (mask * mask.cumsum(1)).argmax(1))
+def _last(tokens: Any, places: Any) -> Any:
+    return _at(tokens, places.argmax(1))
 
 
 def _at(tokens: Any, positions: Any) -> Any:

@@ -35,6 +35,7 @@ async def open_embedder(settings: EmbedderSettings, cache: Path) -> AsyncIterato
             settings.embedder_url,
             model=settings.embedder_model or "",
             dimensions=settings.embedder_dimensions or 0,
+            prompts=settings.prompts(),
             api_key=key.get_secret_value() if key else None,
             timeout_seconds=settings.embedder_timeout_seconds,
         )
@@ -47,5 +48,6 @@ async def open_embedder(settings: EmbedderSettings, cache: Path) -> AsyncIterato
     if source is None:
         yield None
         return
-    with closing(await asyncio.to_thread(SentenceTransformer.load, str(source), cache)) as embedder:
+    loading = asyncio.to_thread(SentenceTransformer.load, str(source), cache, prompts=settings.prompts())
+    with closing(await loading) as embedder:
         yield embedder

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from tenancy.errors import Refused, Transient
 
 Vectors = NDArray[np.float32]
 """One row for each text."""
+TextKind = Literal["query", "passage", "plain"]
+"""What searches, what is found, and a text of which an application does not say either. Many models are asked with
+other words before each."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Embedded:
 
 
 class Embedder(Protocol):
-    """``name`` says which vectors can be compared: those of one name, and no others."""
+    """``name`` says which vectors can be compared: those of one name, and no others. Another prompt before passages is
+    another name."""
 
     @property
     def name(self) -> str: ...
@@ -35,8 +39,9 @@ class Embedder(Protocol):
     @property
     def dimensions(self) -> int: ...
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
-        """The texts' vectors. An empty sequence has none.
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embedded:
+        """The texts' vectors. An empty sequence has none. The embedder's prompt for the ``kind`` counts as tokens of
+        each text.
 
         Raises :class:`TextTooLong`, :class:`EmbedderUnavailable`, and :class:`Refused` for what the embedder will never
         take.

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from tenancy.embedding.port import Embedded, EmbedderUnavailable, TextTooLong, Vectors, unit_length
+from tenancy.embedding.port import Embedded, EmbedderUnavailable, TextKind, TextTooLong, Vectors, unit_length
+from tenancy.embedding.prompts import Prompts, kept_digest
 from tenancy.errors import Refused
 
 BATCH = 64
@@ -17,35 +18,40 @@ UNAVAILABLE = frozenset({408, 409, 425, 429})
 
 
 class RemoteEmbedder:
-    """``dimensions`` is what the service's vectors have; an answer with others is refused."""
+    """``dimensions`` is what the service's vectors have; an answer with others is refused. The service takes text
+    alone, so what it should read before a text of some kind is sent as a part of it.
+    """
 
-    def __init__(self, client: httpx.AsyncClient, *, model: str, dimensions: int) -> None:
+    def __init__(self, client: httpx.AsyncClient, *, model: str, dimensions: int, prompts: Prompts) -> None:
         self._client = client
         self._model = model
         self._dimensions = dimensions
+        self._prompts = prompts
 
     @classmethod
     def connect(
-        cls, url: str, *, model: str, dimensions: int, api_key: str | None, timeout_seconds: float
+        cls, url: str, *, model: str, dimensions: int, prompts: Prompts, api_key: str | None, timeout_seconds: float
     ) -> RemoteEmbedder:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # No redirects, which would carry the texts to whatever host an answer names.
         client = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_seconds, follow_redirects=False)
-        return cls(client, model=model, dimensions=dimensions)
+        return cls(client, model=model, dimensions=dimensions, prompts=prompts)
 
     @property
     def name(self) -> str:
-        return f"{self._model}/{self._dimensions}"
+        prompted = kept_digest(self._prompts)
+        return f"{self._model}/{self._dimensions}" + (f"/prompted-{prompted[:16]}" if prompted else "")
 
     @property
     def dimensions(self) -> int:
         return self._dimensions
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embedded:
         """See the port. A text that is too long is known by the service's answer only, for its batch as a whole."""
+        prompt = self._prompts.get(kind, "")
         vectors, tokens = [np.zeros((0, self._dimensions), np.float32)], 0
         for start in range(0, len(texts), BATCH):
-            found, counted = await self._batch(list(texts[start : start + BATCH]))
+            found, counted = await self._batch([prompt + text for text in texts[start : start + BATCH]])
             vectors.append(found)
             tokens += counted
         return Embedded(np.concatenate(vectors), tokens)

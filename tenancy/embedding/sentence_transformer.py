@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tenancy.embedding.model_parts import ModelParts, read_json
-from tenancy.embedding.port import Embedded, TextTooLong, Vectors, unit_length
+from tenancy.embedding.model_parts import ModelParts, read_json, unfit
+from tenancy.embedding.port import Embedded, TextKind, TextTooLong, Vectors, unit_length
+from tenancy.embedding.prompts import Prompts, kept_digest, prompts_of
 
 BATCH = 16
 """Texts of similar length at once: some tens of milliseconds of one core, after which others have their turn."""
@@ -35,19 +36,25 @@ class SentenceTransformer:
     took 414 ms of processor time for a question's vector, and one 20 ms. More processes index more.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, parts: ModelParts, *, name: str, longest: int) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, parts: ModelParts, prompts: Prompts, *, name: str, longest: int
+    ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._parts = parts
+        self._prompts = prompts
         self._name = name
         self._longest = longest
         self._thread = ThreadPoolExecutor(1, "embedder", initializer=_compute_alone)
 
     @classmethod
-    def load(cls, source: str, cache: Path, precision: Precision | None = None) -> SentenceTransformer:
+    def load(
+        cls, source: str, cache: Path, precision: Precision | None = None, prompts: Prompts | None = None
+    ) -> SentenceTransformer:
         """From a folder, or from a hub by its id. Takes seconds. Raises :class:`Refused` for another kind of model.
 
-        Without a ``precision`` it is the one that this processor is fastest at.
+        Without a ``precision`` it is the one that this processor is fastest at. ``prompts`` take the place of the
+        model's own.
         """
         folder = Path(source)
         if not folder.is_dir():
@@ -58,7 +65,7 @@ class SentenceTransformer:
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()  # it would stand amid a command's answer, and between the lines of a service's log
-        parts = ModelParts.of(folder)
+        parts, asked_with = ModelParts.of(folder), {**_own_prompts(folder), **(prompts or {})}
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=precision or _fastest()
@@ -69,27 +76,29 @@ class SentenceTransformer:
             getattr(model.config, "max_position_embeddings", None),
         )
         longest = min(int(limit) for limit in limits if limit)
-        return cls(model, tokenizer, parts, name=f"sha256:{_weights_digest(folder)}", longest=longest)
+        name = f"sha256:{_digest(folder, asked_with)}"
+        return cls(model, tokenizer, parts, asked_with, name=name, longest=longest)
 
     @property
     def name(self) -> str:
-        """A digest of the weights: a folder's path says nothing of what lies in it."""
+        """A digest of the weights and of the prompts of what is kept: a path says nothing of what lies in a folder."""
         return self._name
 
     @property
     def dimensions(self) -> int:
         return self._parts.dimensions(int(self._model.config.hidden_size))
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embedded:
         """See the port. Nothing is computed for any of the texts where one is too long."""
-        loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(self._thread, self._token_ids, list(texts))
+        loop, prompt = asyncio.get_running_loop(), self._prompts.get(kind, "")
+        rows = await loop.run_in_executor(self._thread, self._token_ids, [prompt + text for text in texts])
         vectors = np.zeros((len(rows), self.dimensions), np.float32)
         # Of similar length together: a batch is as long as its longest text.
         order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
-            vectors[batch] = await loop.run_in_executor(self._thread, self._vectors, [rows[row] for row in batch])
+            some = [rows[row] for row in batch]
+            vectors[batch] = await loop.run_in_executor(self._thread, self._vectors, some, prompt)
         return Embedded(vectors, sum(len(row) for row in rows))
 
     def close(self) -> None:
@@ -104,13 +113,21 @@ class SentenceTransformer:
                 raise TextTooLong(position, self._longest)
         return rows
 
-    def _vectors(self, rows: list[list[int]]) -> Vectors:
+    def _prompt_tokens(self, prompt: str) -> int:
+        """With how many tokens a text of this prompt begins, one at the text's own beginning counted with them."""
+        if not prompt:
+            return 0
+        [ids] = self._tokenizer([prompt], truncation=False, verbose=False)["input_ids"]
+        return len(ids) - (ids[-1] in self._tokenizer.all_special_ids)
+
+    def _vectors(self, rows: list[list[int]], prompt: str) -> Vectors:
         import torch
 
         padded = self._tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt")
         with torch.inference_mode():
             tokens = self._model(**padded).last_hidden_state.float()
-            found = self._parts.vectors(tokens, padded["attention_mask"].unsqueeze(-1).to(tokens.dtype))
+            mask = padded["attention_mask"].unsqueeze(-1).to(tokens.dtype)
+            found = self._parts.vectors(tokens, mask, self._prompt_tokens(prompt))
         return unit_length(found.numpy())
 
 
@@ -129,9 +146,17 @@ def _fastest() -> Precision:
     return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
 
 
-def _weights_digest(folder: Path) -> str:
+def _own_prompts(folder: Path) -> Prompts:
+    try:
+        return prompts_of(read_json(folder / "config_sentence_transformers.json", {}))
+    except KeyError:
+        raise unfit("its default prompt is none of its prompts") from None
+
+
+def _digest(folder: Path, prompts: Prompts) -> str:
     whole = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         with path.open("rb") as file:
             whole.update(hashlib.file_digest(file, "sha256").digest())
+    whole.update((kept_digest(prompts) or "").encode())
     return whole.hexdigest()

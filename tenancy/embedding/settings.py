@@ -9,6 +9,8 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings
 
 from schemas.base.addresses import HttpUrl, is_private_way
+from tenancy.embedding.port import TextKind
+from tenancy.embedding.prompts import Prompts
 from tenancy.platform.settings import FROM_ENVIRONMENT
 
 
@@ -29,7 +31,19 @@ class EmbedderSettings(BaseSettings):
     embedder_dimensions: int | None = Field(
         default=None, ge=1, le=8192, description="of that service's vectors; required with it"
     )
+    embedder_query_prompt: str | None = Field(
+        default=None, max_length=2000, description="before each query; absent: the model's own, at a service none"
+    )
+    embedder_passage_prompt: str | None = Field(
+        default=None, max_length=2000, description="before each passage; absent: the model's own, at a service none"
+    )
     embedder_timeout_seconds: float = Field(default=30.0, gt=0.0, le=3600.0, description="of one request to it")
+
+    def prompts(self) -> Prompts:
+        """Those that are set."""
+        query, passage = self.embedder_query_prompt, self.embedder_passage_prompt
+        said: dict[TextKind, str | None] = {"query": query, "passage": passage}
+        return {kind: prompt for kind, prompt in said.items() if prompt is not None}
 
     @model_validator(mode="after")
     def _service_is_whole(self) -> Self:

@@ -359,7 +359,9 @@ class Requests:
         )
         body: dict[str, Any] = {"input": texts}
         for _ in range(rng.randint(0, 2)):
-            name = rng.choice(("input", "model", "encoding_format", "dimensions", "user", "truncate", self.marker))
+            name = rng.choice(
+                ("input", "model", "encoding_format", "dimensions", "input_type", "user", "truncate", self.marker)
+            )
             near: tuple[Any, ...] = (
                 384,
                 1,

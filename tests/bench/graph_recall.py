@@ -22,7 +22,7 @@ import numpy as np
 
 from deploy.local.settings import LocalSettings
 from tenancy.embedding.opening import open_embedder
-from tenancy.embedding.port import Embedder, Vectors
+from tenancy.embedding.port import Embedder, TextKind, Vectors
 from tenancy.embedding.settings import EmbedderSettings
 from tenancy.knowledge.database.connection import Cursor, Database
 from tenancy.knowledge.database.sealing import in_words
@@ -53,8 +53,8 @@ async def measured(texts: Sequence[str], cache: Path) -> None:
         embedder = await stack.enter_async_context(open_embedder(EmbedderSettings(), folder))
         if embedder is None:
             raise SystemExit("the embedder's package is not installed")
-        vectors = await _vectors(embedder, texts, cache)
-        asked = await _vectors(embedder, questions(ASKED), cache)
+        vectors = await _vectors(embedder, texts, "passage", cache)
+        asked = await _vectors(embedder, questions(ASKED), "query", cache)
         server = stack.enter_context(running_postgres(cache, **SETTINGS))
         database = await stack.enter_async_context(Database(server.database()))
         ours = await indexed(embedder, texts, vectors)
@@ -68,15 +68,15 @@ async def measured(texts: Sequence[str], cache: Path) -> None:
             print(f"{len(texts):,} passages, ef_search {far}: {recalls}, {milliseconds:.1f} ms", flush=True)
 
 
-async def _vectors(embedder: Embedder, texts: Sequence[str], cache: Path) -> Vectors:
+async def _vectors(embedder: Embedder, texts: Sequence[str], kind: TextKind, cache: Path) -> Vectors:
     """Embedded once for the same texts."""
-    said = hashlib.sha256("\n\n".join((embedder.name, *texts)).encode()).hexdigest()[:16]
+    said = hashlib.sha256("\n\n".join((embedder.name, kind, *texts)).encode()).hexdigest()[:16]
     file = cache / "vectors" / f"{said}.npy"
     if file.exists():
         return np.asarray(np.load(file), np.float32)
     parts, began = list[Vectors](), time.process_time()
     for start in range(0, len(texts), AT_ONCE):
-        parts.append((await embedder.embed(texts[start : start + AT_ONCE])).vectors)
+        parts.append((await embedder.embed(texts[start : start + AT_ONCE], kind)).vectors)
     say(f"embedded {len(texts) / (time.process_time() - began):.0f} texts a second of processor time")
     file.parent.mkdir(parents=True, exist_ok=True)
     np.save(file, np.concatenate(parts))

@@ -117,8 +117,8 @@ async def _run(options: Options, home: Path) -> Result:
             raise RuntimeError("the embedder's package is not installed")
         processes = stack.enter_context(ExitStack())
         texts = drawn_texts(min(DIFFERENT, sizes[-1]))
-        near = (await embedder.embed(texts[:EMBEDDED])).vectors
-        asked = (await embedder.embed(QUERIES)).vectors
+        near = (await embedder.embed(texts[:EMBEDDED], "passage")).vectors
+        asked = (await embedder.embed(QUERIES, "query")).vectors
         server = processes.enter_context(running_postgres(LocalSettings().cache_dir, **SETTINGS))
         steps: dict[str, Step] = {}
         facts: dict[str, Any] = {"bytes in memory for a passage": {}, "the peer's indexing, ms for a passage": {}}
@@ -137,7 +137,7 @@ async def _run(options: Options, home: Path) -> Result:
             facts["bytes in memory for a passage"][f"{size:,}"] = round(await _bytes(ours) / size)
             seconds = peer.indexed_seconds
             facts["the peer's indexing, ms for a passage"][f"{size:,}"] = round(seconds * 1000 / size, 3)
-        steps["the query's vector"] = _timed(lambda: embedder.embed(QUERIES[:1]))
+        steps["the query's vector"] = _timed(lambda: embedder.embed(QUERIES[:1], "query"))
         steps["embedding"] = _embedding(embedder)
         for step in steps.values():  # what is done once is not measured
             await step(0)
@@ -271,7 +271,7 @@ def _embedding(embedder: Embedder) -> Step:
     said = [passage.said for passage in passages_of("new", 1, content_of(*_long(drawn_texts(ADDED * OF_ADDED))))]
 
     async def step(_: int) -> float:
-        return len(said) * 1000 / await _timed(lambda: embedder.embed(said))(0)
+        return len(said) * 1000 / await _timed(lambda: embedder.embed(said, "passage"))(0)
 
     return step
 

@@ -69,7 +69,7 @@ class SearchedIndexes:
         embedder: str | None = None,
     ) -> Searched:
         made = (await self.index(tenant)).embedder
-        vector = (await made.embed([query])).vectors[0]
+        vector = (await made.embed([query], "query")).vectors[0]
         question = Question(query, vector, embedder or made.name, at, top_k, ids)
         return await (by or self.replica()).search(tenant, view or await self.state(tenant), question)
 

@@ -46,7 +46,7 @@ async def test_a_passage_is_found_with_its_scores_its_version_and_the_title_of_i
     assert (named(one), one.passage.path, one.passage.text) == (("d1", 3), "Formulary", "Apixaban dose is 5 mg.")
     assert one.score == pytest.approx(2 / 61), "it is the first by meaning and by words"
     assert one.similarity is not None
-    vectors = (await index.embedder.embed(["apixaban dose", one.passage.said])).vectors
+    vectors = (await index.embedder.embed(["apixaban dose", one.passage.said], "plain")).vectors
     assert one.similarity == pytest.approx(float(vectors[0] @ vectors[1]), abs=0.001)
     assert searched.titles == {"d1": "Formulary"}
 

@@ -74,7 +74,7 @@ async def test_documents_come_and_go_and_a_purge_leaves_no_row_and_no_byte(
 
         async def found() -> list[str]:
             state = await eventually(lambda: published_now(), "there is a set")
-            vector = (await embedder.embed([word])).vectors[0]
+            vector = (await embedder.embed([word], "query")).vectors[0]
             question = Question(word, vector, embedder.name, datetime.now(UTC), 4)
             return sorted(one.passage.document_id for one in (await replica.search(TENANT, state, question)).found)
 

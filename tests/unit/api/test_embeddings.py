@@ -16,7 +16,7 @@ from inference.api.embeddings import MAX_CHARACTERS, MAX_INPUTS, Embeddings
 from inference.tenants.usage import Amounts
 from schemas.objects.state import TenantState
 from schemas.tenant.budget import BudgetSpent
-from tenancy.embedding.port import Embedded, Embedder, EmbedderUnavailable, TextTooLong
+from tenancy.embedding.port import Embedded, Embedder, EmbedderUnavailable, TextKind, TextTooLong
 from tenancy.errors import Refused
 from tenancy.state.policy_changes import policy_set
 from tests.unit.api.replica import OTHER, PURGED, TENANT, Bench, bearer, code
@@ -33,10 +33,12 @@ class FakeEmbedder:
     dimensions: int = 2
     error: Exception | None = None
     asked: list[list[str]] = field(default_factory=list)
+    kinds: list[TextKind] = field(default_factory=list)
     release: asyncio.Event | None = None
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embedded:
         self.asked.append(list(texts))
+        self.kinds.append(kind)
         if self.release is not None:
             await self.release.wait()
         if self.error is not None:
@@ -74,6 +76,13 @@ async def test_texts_are_embedded_in_their_order_and_metered(bench: Bench, embed
     assert bench.meter.take()[TENANT] == Amounts(embedding_tokens=6)
 
 
+async def test_a_text_is_embedded_as_what_the_application_says_it_is(bench: Bench, embedder: FakeEmbedder) -> None:
+    for said in ("query", "passage", None):
+        assert (await ask(bench, input="a", input_type=said)).status_code == 200
+    await ask(bench, input="a")
+    assert embedder.kinds == ["query", "passage", "plain", "plain"]
+
+
 async def test_every_answer_says_what_is_left_of_the_minute(bench: Bench, embedder: FakeEmbedder) -> None:
     await bench.tenancy.states.swap(TENANT, policy_set({"tokens_per_minute": 1000, "requests_per_minute": 10}, None))
     headers = (await ask(bench, input=["aa", "b"])).headers
@@ -104,6 +113,8 @@ async def test_base64_is_float32_of_little_end(bench: Bench, embedder: FakeEmbed
         ({"input": "a", "dimensions": 1}, "dimensions"),
         ({"input": "a", "dimensions": "2"}, "dimensions"),
         ({"input": "a", "truncate": True}, "truncate"),
+        ({"input": "a", "input_type": "plain"}, "input_type"),
+        ({"input": "a", "input_type": ["query"]}, "input_type"),
     ],
 )
 async def test_what_is_not_allowed_is_refused_by_its_field(

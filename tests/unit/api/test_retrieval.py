@@ -18,7 +18,7 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import DocumentUpserted
 from schemas.objects.knowledge import SegmentEntry
 from schemas.objects.state import KnowledgeState, TenantState
-from tenancy.embedding.port import Embedded
+from tenancy.embedding.port import Embedded, TextKind
 from tenancy.errors import Transient
 from tenancy.knowledge.frame import BEGIN, END, INTRODUCTION
 from tenancy.knowledge.published import read_segment
@@ -113,10 +113,10 @@ async def test_a_tenants_questions_wait_for_each_other_at_the_embedder_and_anoth
         await told.say("d1", 1, "Apixaban dose is 5 mg.", tenant=tenant)
     embed, asked, release = told.bench.embedder.embed, list[str](), asyncio.Event()
 
-    async def slow(texts: Sequence[str]) -> Embedded:
+    async def slow(texts: Sequence[str], kind: TextKind) -> Embedded:
         asked.append(texts[0])
         await release.wait()
-        return await embed(texts)
+        return await embed(texts, kind)
 
     monkeypatch.setattr(told.bench.embedder, "embed", slow)
 
@@ -142,7 +142,8 @@ async def test_each_question_to_the_documents_is_metered_and_no_other(told: Told
     for retrieval in ({}, {"top_k": 1}, {"top_k": 0}, None):
         await told.ask(retrieval=retrieval)
     used = told.bench.meter.take()[TENANT]
-    tokens = (await told.bench.embedder.embed(["Which dose of apixaban?"])).tokens
+    assert told.bench.embedder.kinds == ["passage", "query", "query"]
+    tokens = (await told.bench.embedder.embed(["Which dose of apixaban?"], "query")).tokens
     assert (used.retrievals, used.embedding_tokens) == (2, 2 * tokens)
 
 

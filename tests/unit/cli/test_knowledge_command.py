@@ -68,6 +68,7 @@ def test_a_search_shows_the_passages_that_an_answer_would_be_given_from(
     search = ("knowledge", "search", "dose of apixaban", "--tenant", TENANT, "--json")
     found = {one["document_id"]: one for one in shape(sano(*search))}
     assert found.keys() == {"d1", "d4"}
+    assert made.embedder.kinds[-2:] == ["passage", "query"]
     assert (found["d1"]["version"], found["d1"]["text"]) == (1, "Apixaban dose is 5 mg.")
     asyncio.run(parts.tenancy.states.swap(TENANT, policy_set({"retrieval_passages": 1}, None)))
     assert len(shape(sano(*search))) == 1

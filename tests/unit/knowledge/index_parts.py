@@ -131,7 +131,7 @@ class Index:
         return sorted(passage.text for segment in await self.segments() for passage in segment.passages())
 
     async def search(self, query: str, top_k: int = 4) -> list[Found]:
-        vector = (await self.embedder.embed([query])).vectors[0]
+        vector = (await self.embedder.embed([query], "query")).vectors[0]
         searchable = Searchable.of(await self.held(), await self.segments())
         return searchable.search(Question(query, vector, self.embedder.name, NOW, top_k))
 

@@ -57,7 +57,10 @@ async def test_what_the_embedder_reads_for_an_index_is_the_tenants_usage_once(
     for event in (first, second, first, second, made.removed("d1", 1)):
         await made.handle(event)
     told = [event.data for event in made.parts.publisher.events if isinstance(event.data, UsageRecorded)]
-    tokens = [(await made.embedder.embed([passage])).tokens for passage in ("Formulary: one two", "Formulary: three")]
+    tokens = [
+        (await made.embedder.embed([passage], "passage")).tokens
+        for passage in ("Formulary: one two", "Formulary: three")
+    ]
     assert [(one.source, one.embedding_tokens) for one in told] == [("knowledge", count) for count in tokens]
     assert len({one.usage_id for one in told}) == 2
 
@@ -157,7 +160,7 @@ async def test_a_run_is_published_by_one_swap_and_ends_where_it_would_take_too_l
     before = (await made.parts.tenancy.states.read(TENANT)).state.rev
     assert await made.handle_run(run) == [Outcome.EFFECT] * 5
     assert (await made.parts.tenancy.states.read(TENANT)).state.rev == before + 1
-    assert made.embedder.calls == 1
+    assert len(made.embedder.kinds) == 1
     monkeypatch.setattr(handlers, "RUN_PASSAGES", 1)
     more = [await made.upserted(f"e{number}", 1, f"more {number}") for number in range(5)]
     assert await made.handle_run(more) == [Outcome.EFFECT] * 2
@@ -173,7 +176,7 @@ async def test_small_segments_are_joined_and_nothing_is_embedded_again(
     assert len(held.segments) <= segmenting.OPEN
     assert sum(segment.passages for segment in held.segments) == 30
     assert len(await made.texts()) == 30
-    assert made.embedder.calls == 30
+    assert len(made.embedder.kinds) == 30
     [best, *_] = await made.search("text 17")
     assert (best.passage.document_id, best.passage.text) == ("d17", "text 17")
     assert best.similarity == pytest.approx(1.0, abs=0.2)

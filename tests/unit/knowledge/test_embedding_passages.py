@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from consumers.knowledge.embedding import embedded
-from tenancy.embedding.port import Embedded, TextTooLong
+from tenancy.embedding.port import Embedded, TextKind, TextTooLong
 from tenancy.knowledge.segments import Passage
 from tests.fixtures.embedders import WordEmbedder
 
@@ -18,9 +18,9 @@ class Counting(WordEmbedder):
 
     asked = 0
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embedded:
         self.asked += len(texts)
-        return await super().embed(texts)
+        return await super().embed(texts, kind)
 
 
 def passages(count: int, text: str = "one two three four") -> list[Passage]:
@@ -32,7 +32,8 @@ async def test_passages_that_are_too_long_are_cut_where_they_stand_and_each_has_
     given = [*passages(100, "alpha"), *passages(2, "one two three four"), *passages(30, "beta")]
     made, found = await embedded(given, embedder)
     assert [one.text for one in made] == [*["alpha"] * 100, *["one two", "three four"] * 2, *["beta"] * 30]
-    alone = await embedder.embed([one.said for one in made])
+    assert set(embedder.kinds) == {"passage"}
+    alone = await embedder.embed([one.said for one in made], "passage")
     assert found.tokens == alone.tokens
     assert np.array_equal(found.vectors, alone.vectors)
 
