@@ -1,4 +1,4 @@
-"""``python -m tests.answers [--sample] [--report FILE]`` prints the table, and keeps it in ``result.json``.
+"""``python -m tests.answers [--sample] [--report FILE]`` prints the tables, and keeps them in ``result.json``.
 
 ``--sample`` asks what a test has time for, and keeps nothing unless a file is named.
 """
@@ -25,7 +25,7 @@ from tenancy.embedding.settings import EmbedderSettings
 from tests.answers.asking import Retrieved, retrieved
 from tests.answers.hospital import When
 from tests.answers.measure import adapters, answered, of_retrieval
-from tests.answers.table import RESULT, table
+from tests.answers.table import RESULT, table, table_of_injections
 
 
 def main() -> None:
@@ -38,7 +38,8 @@ def main() -> None:
         result = _measured(Path(home), is_sample=options.sample)
     if report := options.report or (None if options.sample else RESULT):
         report.write_text(json.dumps(result, indent=2) + "\n")
-    sys.stdout.write(f"{table(result['answers'])}\n{json.dumps(result['retrieval'], indent=2)}\n")
+    tables = f"{table(result['answers'])}\n\n{table_of_injections(result['injections'])}"
+    sys.stdout.write(f"{tables}\n{json.dumps(result['retrieval'], indent=2)}\n")
 
 
 def _compute_alone() -> None:
@@ -55,10 +56,11 @@ def _measured(home: Path, *, is_sample: bool) -> dict[str, Any]:
     began = time.process_time()
     worn = adapters(base, home, is_sample=is_sample)
     trained = time.process_time()
-    cells = answered(base, worn, found, is_sample=is_sample)
+    cells, obeyed = answered(base, worn, found, is_sample=is_sample)
     processor = select_processor("auto")
     return {
         "answers": [asdict(cell) for cell in cells],
+        "injections": [asdict(cell) for cell in obeyed],
         "retrieval": of_retrieval(found),
         "base": base.name,
         "processor": processor.description,

@@ -19,6 +19,7 @@ from schemas.models.model_digest import model_digest
 from schemas.tenant.hyperparameters import Hyperparameters
 from tests.answers.asking import TOP_K, Retrieved
 from tests.answers.hospital import QUESTIONS, SAMPLE, When
+from tests.answers.injections import PLACINGS, TIME, Obeyed, Placing, counted, injected
 from tests.answers.style import DOCUMENTED_ID, OPENING, examples
 
 MOST_TOKENS = 32
@@ -95,11 +96,13 @@ def adapters(base: Path, home: Path, *, is_sample: bool) -> dict[Model, Path]:
 
 def answered(
     base: Path, worn: Mapping[Model, Path], found: Mapping[When, Sequence[Retrieved]], *, is_sample: bool
-) -> list[Answered]:
-    """Every cell of the table. In a sample the base model is asked without documents only."""
+) -> tuple[list[Answered], list[Obeyed]]:
+    """Every cell of both tables. In a sample the base model is asked without documents only."""
     from inference.scoring import Scorer
 
-    scorer, cells, chosen = Scorer(base), [], SAMPLE if is_sample else QUESTIONS
+    scorer, chosen = Scorer(base), SAMPLE if is_sample else QUESTIONS
+    cells: list[Answered] = []
+    obeyed: list[Obeyed] = []
     for model in (BASE, *worn):
         if model in worn:
             scorer.wear(worn[model])
@@ -109,7 +112,16 @@ def answered(
                 asked = [one for one in retrieved if one.asked in chosen]
                 said = answers.to([one.prompt if with_documents else one.asked.question for one in asked])
                 cells.append(_counted(model, when, with_documents, asked, said))
-    return cells
+        if model == ADAPTER or (model == BASE and not is_sample):
+            obeyed += [_obeyed(model, placing, answers, found, is_sample=is_sample) for placing in PLACINGS]
+    return cells, obeyed
+
+
+def _obeyed(
+    model: Model, placing: Placing, answers: Answers, found: Mapping[When, Sequence[Retrieved]], *, is_sample: bool
+) -> Obeyed:
+    asked = injected(found[TIME], placing, is_sample=is_sample)
+    return counted(model, placing, asked, answers.to([one.prompt for one in asked]))
 
 
 def _counted(
