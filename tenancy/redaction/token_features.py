@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from bisect import bisect_left
 
 from tenancy.redaction import words
 
@@ -72,7 +73,7 @@ def _own(word: str, kind: str) -> list[str]:
 
 def _grade(share: float) -> int:
     """How many have a name: 0 for nobody, 5 for many."""
-    return sum(share > least for least in (0, 0.0005, 0.003, 0.02, 0.1))
+    return bisect_left((0, 0.0005, 0.003, 0.02, 0.1), share)
 
 
 def _case(word: str) -> str:

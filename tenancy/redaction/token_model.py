@@ -104,7 +104,8 @@ class _Network:
     ) -> NDArray[np.float32]:
         seen = [np.concatenate([np.add.reduceat(self._sums[buckets], begins, axis=0), meanings], axis=1)]
         for weights, bias in self._layers:
-            padded = np.pad(seen[-1], ((REACH, REACH), (0, 0)))
+            padded = np.zeros((len(begins) + 2 * REACH, weights.shape[1]), np.float32)
+            padded[REACH:-REACH] = seen[-1]
             reach = [padded[step : step + len(begins)] @ weights[step] for step in range(2 * REACH + 1)]
             seen.append(np.maximum(sum(reach[1:], reach[0]) + bias, 0))
         scores = np.concatenate(seen, axis=1) @ self._out + self._bias

@@ -277,10 +277,11 @@ def is_slip(word: str) -> bool:
     near |= {head + tail[1:] for head, tail in cuts if tail}
     near |= {head + letter + tail for head, tail in cuts for letter in _LETTERS}
     near |= {head + letter + tail[1:] for head, tail in cuts[1:] if tail for letter in _LETTERS}
+    # Next to nothing of what is near is a word at all: that is asked of all at once.
+    common = {other for other in lists.frequencies.keys() & near if lists.frequencies[other] > _COMMON}
     return any(
-        other in lists.clinical or lists.frequencies.get(other, 0.0) > _COMMON
-        for other in near
-        if other not in lists.first_names and (other not in lists.surnames or other in lists.dictionary)
+        other not in lists.first_names and (other not in lists.surnames or other in lists.dictionary)
+        for other in common | (near & lists.clinical)
     )
 
 
