@@ -26,13 +26,15 @@ from tenancy.storage.objects import BATCH, ObjectVersion, Range, StoredObject, U
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, ListObjectsV2OutputTypeDef
 
 T = TypeVar("T")
 
 PART_BYTES = 8 * 1024 * 1024
 DIRECT_BYTES = 2 * 1024 * 1024
 """What is larger is written from a thread: hashing and encrypting it would stop the event loop."""
+FIRST_KEYS = 200
+"""In the first page of a listing, for whoever waits for its first key. Those behind it have the store's 1,000."""
 CONFLICT_ATTEMPTS = 8
 _NOT_FOUND = {"NoSuchKey", "404", "NoSuchUpload", "NotFound"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
@@ -211,10 +213,18 @@ class S3ObjectStore:
         await self.threads.run(call)
 
     async def keys(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
-        start = {"StartAfter": after} if after else {}
-        async for page in self._pages("list_objects_v2", prefix, **start):
-            for entry in page.get("Contents", ()):
-                yield entry["Key"]
+        first = await self.threads.run(partial(self._first_keys, prefix, after))
+        listed = first.get("Contents", [])
+        for entry in listed:
+            yield entry["Key"]
+        if first["IsTruncated"]:
+            async for page in self._pages("list_objects_v2", prefix, StartAfter=listed[-1]["Key"]):
+                for entry in page.get("Contents", ()):
+                    yield entry["Key"]
+
+    def _first_keys(self, prefix: str, after: str) -> ListObjectsV2OutputTypeDef:
+        with _translated(prefix):
+            return self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, StartAfter=after, MaxKeys=FIRST_KEYS)
 
     async def versions(self, prefix: str) -> AsyncIterator[ObjectVersion]:
         async for page in self._pages("list_object_versions", prefix):
