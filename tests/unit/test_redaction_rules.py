@@ -67,6 +67,7 @@ def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_
         ("wards", 0.93),
         ("calls", 0.92),
         ("consult", 0.94),
+        ("bedside", 0.96),
     ):
         assert recall(scan, half(name, looked_at=False)).overall >= least, name
         assert recall(scan, half(name, looked_at=True)).overall >= 0.97, name
