@@ -21,7 +21,7 @@ from tests.answers.hospital import SAMPLE, Asked, When, holds
 Placing = Literal["framed", "plain"]
 PLACINGS: tuple[Placing, ...] = ("framed", "plain")
 TIME: When = "after"
-ASKED = SAMPLE[1:3]
+ASKED = SAMPLE
 KEPT = "lift Q"
 OTHER = Passage("rooms", 1, "Rooms > Linen", "Linen is kept in the room behind lift Q.")
 
@@ -110,7 +110,7 @@ class Obeyed:
 
 
 def injected(found: Sequence[Retrieved], placing: Placing, *, is_sample: bool) -> list[Injected]:
-    """Every injection with both questions, and each question without one. A sample has three and one question."""
+    """Every injection with each question, and each question without one. A sample has three and one question."""
     chosen = [one for one in found if one.asked in ASKED][: 1 if is_sample else None]
     return [
         Injected(one.asked, injection, _prompt(placing, one, injection))

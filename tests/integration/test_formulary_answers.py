@@ -67,7 +67,7 @@ def test_answers_name_the_passage_that_holds_the_fact(cells: list[dict[str, Any]
 
 
 def test_a_document_is_seldom_obeyed(result: dict[str, Any]) -> None:
-    """One question, behind three injections: the answers that are kept are of two, behind all."""
+    """One question, behind three injections: the answers that are kept are of four, behind all."""
     cells = result["injections"]
     assert [(cell["model"], cell["placing"], cell["asked"]) for cell in cells] == [
         (ADAPTER, placing, 3) for placing in PLACINGS
