@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tenancy import bootstrap
+from tenancy import bootstrap, kafka_publisher
 from tenancy.bootstrap import open_tenancy
 from tenancy.errors import StoreUnavailable
 from tenancy.platform.concurrency import AT_ONCE
@@ -173,7 +173,7 @@ async def test_the_store_is_closed_with_the_tenancy(monkeypatch: pytest.MonkeyPa
         yield None
 
     store = S3ObjectStore(client, "b")  # type: ignore[arg-type]
-    monkeypatch.setattr(bootstrap, "KafkaPublisher", publisher)
+    monkeypatch.setattr(kafka_publisher, "KafkaPublisher", publisher)
     monkeypatch.setattr(bootstrap, "object_store", lambda _: store)
     monkeypatch.setattr(bootstrap, "master_key", lambda _: None)
     settings = PlatformSettings(kafka_bootstrap_servers="k:1", s3_bucket="b")
