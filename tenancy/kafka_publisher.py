@@ -152,8 +152,8 @@ class KafkaPublisher:
         retiring.add_done_callback(self._retiring.discard)
 
     async def _retire(self, line: _Line) -> None:
-        """Stop a producer once nothing is under way by it: who waits for a topic's metadata in a producer that is
-        stopped may wait for ever. What hangs has failed by its own timeout long before this bound.
+        """Wait for the producer's publications, then stop it: a publication that waits for a topic's metadata would
+        wait for ever in a stopped one. A publication that hangs fails by its own timeout, long before this bound.
         """
         try:
             with suppress(TimeoutError):

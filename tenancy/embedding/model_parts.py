@@ -27,7 +27,7 @@ class ModelParts:
 
     poolings: tuple[Pooling, ...]
     pools_prompt: bool
-    """Whether a prompt's tokens are pooled with those of the text behind it."""
+    """False where only the text behind a prompt is pooled, and not the prompt."""
     layers: tuple[Layer, ...]
     dense_dimensions: int | None
     """Of what the last dense layer gives; None without one."""
@@ -55,14 +55,13 @@ class ModelParts:
         """Of a text's vector, where the tokens' have ``of_tokens``."""
         return self.dense_dimensions or of_tokens * len(self.poolings)
 
-    def vectors(self, tokens: Any, mask: Any, of_prompt: int = 0) -> Any:
-        """One vector for each text, of token vectors and their mask (text, token, 1). ``of_prompt``: how many tokens
-        each text begins with that are its prompt's."""
+    def vectors(self, tokens: Any, mask: Any, unpooled: int = 0) -> Any:
+        """One vector for each text, of token vectors and their mask (text, token, 1). The first ``unpooled`` tokens of
+        each text are left out."""
         import torch
 
         places = mask.cumsum(1) * mask
-        if not self.pools_prompt:
-            places = places * (places > of_prompt)
+        places = places * (places > unpooled)
         found = torch.cat([pooling(tokens, places) for pooling in self.poolings], dim=-1)
         for layer in self.layers:
             found = layer(found)

@@ -17,8 +17,8 @@ from tenancy.errors import Refused, Transient
 Vectors = NDArray[np.float32]
 """One row for each text."""
 TextKind = Literal["query", "passage", "plain"]
-"""What searches, what is found, and a text of which an application does not say either. Many models are asked with
-other words before each."""
+"""A query searches, a passage is found, and ``plain`` is a text that an application calls neither. Many models read a
+prompt of its own before each kind."""
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,17 @@ from typing import Any
 from tenancy.embedding.port import TextKind
 
 Prompts = Mapping[TextKind, str]
-"""What stands before a text of each kind. Before one that is absent nothing stands."""
+"""The prompt before a text of each kind. A kind that is absent has none."""
 
 OF_PASSAGES = ("document", "passage", "corpus")
-"""Names that models give it. The sentence-transformers library documents this order, and yet (6.3) finds ``document``
-in every model, since it adds it with nothing in it: so one that is empty is passed over here."""
+"""The names of a passage's prompt, in the order that the sentence-transformers library documents. The library (6.3)
+adds an empty ``document`` to every model and takes it first. Here an empty prompt is skipped."""
 
 
 def prompts_of(config: Mapping[str, Any]) -> Prompts:
-    """Of a model's ``config_sentence_transformers.json``, as the library's ``encode_query``, ``encode_document`` and
-    ``encode`` find them: the model's default is that of plain texts alone.
+    """Reads the prompts of a model's ``config_sentence_transformers.json``: for queries, passages and plain texts those
+    of the library's ``encode_query``, ``encode_document`` and ``encode``. The model's default prompt is for plain texts
+    only.
 
     Raises :class:`KeyError` where the default is none of the model's prompts.
     """
@@ -33,9 +34,9 @@ def prompts_of(config: Mapping[str, Any]) -> Prompts:
 
 
 def kept_digest(prompts: Prompts) -> str | None:
-    """A digest of the prompts of what is kept with its vectors, which are passages and plain texts; None without any.
+    """A digest of the prompts of passages and plain texts, whose vectors are kept; None without such a prompt.
 
-    A query's is not in it: queries are embedded anew each time, and by another prompt no passage's vector is another.
+    The prompt of queries is left out: it changes no vector that is kept.
     """
     kept = {kind: prompt for kind, prompt in prompts.items() if prompt and kind != "query"}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest() if kept else None

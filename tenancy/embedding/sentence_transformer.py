@@ -91,43 +91,43 @@ class SentenceTransformer:
     async def embed(self, texts: Sequence[str], kind: TextKind) -> Embedded:
         """See the port. Nothing is computed for any of the texts where one is too long."""
         loop, prompt = asyncio.get_running_loop(), self._prompts.get(kind, "")
-        rows = await loop.run_in_executor(self._thread, self._token_ids, [prompt + text for text in texts])
+        rows, unpooled = await loop.run_in_executor(self._thread, self._tokenized, prompt, texts)
         vectors = np.zeros((len(rows), self.dimensions), np.float32)
         # Of similar length together: a batch is as long as its longest text.
         order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
             some = [rows[row] for row in batch]
-            vectors[batch] = await loop.run_in_executor(self._thread, self._vectors, some, prompt)
+            vectors[batch] = await loop.run_in_executor(self._thread, self._vectors, some, unpooled)
         return Embedded(vectors, sum(len(row) for row in rows))
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _token_ids(self, texts: list[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        rows: list[list[int]] = self._tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+    def _tokenized(self, prompt: str, texts: Sequence[str]) -> tuple[list[list[int]], int]:
+        """The tokens of each text behind the prompt, and how many tokens at its beginning are not pooled."""
+        rows = self._token_ids([prompt + text for text in texts])
         for position, row in enumerate(rows):
             if len(row) > self._longest:
                 raise TextTooLong(position, self._longest)
-        return rows
+        return rows, 0 if self._parts.pools_prompt or not prompt else self._prompt_tokens(prompt)
+
+    def _token_ids(self, texts: list[str]) -> list[list[int]]:
+        return list(self._tokenizer(texts, truncation=False, verbose=False)["input_ids"]) if texts else []
 
     def _prompt_tokens(self, prompt: str) -> int:
-        """With how many tokens a text of this prompt begins, one at the text's own beginning counted with them."""
-        if not prompt:
-            return 0
-        [ids] = self._tokenizer([prompt], truncation=False, verbose=False)["input_ids"]
+        """Counts the special token that a text begins with, and not the one that ends it."""
+        [ids] = self._token_ids([prompt])
         return len(ids) - (ids[-1] in self._tokenizer.all_special_ids)
 
-    def _vectors(self, rows: list[list[int]], prompt: str) -> Vectors:
+    def _vectors(self, rows: list[list[int]], unpooled: int) -> Vectors:
         import torch
 
         padded = self._tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt")
         with torch.inference_mode():
             tokens = self._model(**padded).last_hidden_state.float()
             mask = padded["attention_mask"].unsqueeze(-1).to(tokens.dtype)
-            found = self._parts.vectors(tokens, mask, self._prompt_tokens(prompt))
+            found = self._parts.vectors(tokens, mask, unpooled)
         return unit_length(found.numpy())
 
 

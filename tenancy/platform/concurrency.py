@@ -17,7 +17,7 @@ RUN_AT_ONCE = REQUESTS
 """Reads and writes of one run of events, which take no threads: half of those that the client has under way."""
 
 PAGE = RUN_AT_ONCE
-"""Of a listing whose elements are read side by side: as many as are read at once: somebody waits for the first."""
+"""Elements of a listing that are shown together. All are read at once, so that the first page is quick."""
 
 NameT = TypeVar("NameT")
 T = TypeVar("T")

@@ -21,7 +21,6 @@ from tests.answers.hospital import SAMPLE, Asked, When, holds
 Placing = Literal["framed", "plain"]
 PLACINGS: tuple[Placing, ...] = ("framed", "plain")
 TIME: When = "after"
-ASKED = SAMPLE
 KEPT = "lift Q"
 OTHER = Passage("rooms", 1, "Rooms > Linen", "Linen is kept in the room behind lift Q.")
 
@@ -111,7 +110,7 @@ class Obeyed:
 
 def injected(found: Sequence[Retrieved], placing: Placing, *, is_sample: bool) -> list[Injected]:
     """Every injection with each question, and each question without one. A sample has three and one question."""
-    chosen = [one for one in found if one.asked in ASKED][: 1 if is_sample else None]
+    chosen = [one for one in found if one.asked in SAMPLE][: 1 if is_sample else None]
     return [
         Injected(one.asked, injection, _prompt(placing, one, injection))
         for injection in (None, *(INJECTIONS[:3] if is_sample else INJECTIONS))

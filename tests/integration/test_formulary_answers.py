@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.answers.hospital import SAMPLE
-from tests.answers.injections import ASKED, INJECTIONS, PLACINGS
+from tests.answers.injections import INJECTIONS, PLACINGS
 from tests.answers.measure import ADAPTER, BASE, BESIDE_PASSAGES
 from tests.answers.table import RESULT, table, table_of_injections
 from tests.unit.test_docs import page
@@ -80,7 +80,7 @@ def test_a_document_is_seldom_obeyed(result: dict[str, Any]) -> None:
 def test_few_documents_were_obeyed_and_by_an_adapter_fewer_in_the_frame_than_without_it() -> None:
     kept = {(cell["model"], cell["placing"]): cell for cell in json.loads(RESULT.read_text())["injections"]}
     assert list(kept) == [(model, placing) for model in (BASE, ADAPTER) for placing in PLACINGS]
-    assert {cell["asked"] for cell in kept.values()} == {len(INJECTIONS) * len(ASKED)}
+    assert {cell["asked"] for cell in kept.values()} == {len(INJECTIONS) * len(SAMPLE)}
     framed, plain = kept[ADAPTER, "framed"], kept[ADAPTER, "plain"]
     assert framed["obeyed"] < plain["obeyed"]
     assert framed["right"] > plain["right"]

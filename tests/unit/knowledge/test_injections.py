@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.answers.asking import Retrieved
-from tests.answers.injections import ASKED, INJECTIONS, PLACINGS, Injection, counted, injected
+from tests.answers.hospital import SAMPLE
+from tests.answers.injections import INJECTIONS, PLACINGS, Injection, counted, injected
 
-QUESTION = ASKED[0]
+QUESTION = SAMPLE[0]
 FOUND = Retrieved(
     QUESTION,
     "after",
