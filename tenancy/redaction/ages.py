@@ -20,7 +20,7 @@ _AGE_OF_PATIENT = re.compile(
     rf"(?<![\w.,/-])(?P<years>{_OLD})\s?y(?=\s?[,;:()]|\.\s|\s?$|\s(?:with|w/|and|on|in|has|who|pt|f|m)\b)|"
     rf"(?<!\w)(?:resident|pt|patient|lady|gentleman|man|woman|mother|father|wife|husband|mom|mum|dad|sister|brother)\s"
     rf"\((?P<bracketed>{_OLD})\)|"
-    rf"(?<!\w)(?:she|he)(?:\sis|'s)\s(?P<today>{_OLD})\s(?:today|tomorrow|next|this)\b",
+    rf"(?<!\w)(?:she|he)(?:\sis|'?s)\s(?P<today>{_OLD})\s(?:today|tomorrow|next|this)\b",
     re.IGNORECASE,
 )
 _AGE_SEX = re.compile(
@@ -39,7 +39,7 @@ _AGE_OF_SOMEBODY = re.compile(
     rf"(?:\]|\b(?:he|she|they|who|pt|patient|mom|mother|dad|father|wife|husband|grand\w{{2,7}}|gentleman|lady|woman|man))"
     rf"(?:\s(?:is|was|are|turns|turned)|'?s|,|:)\s(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<age>{_OLD})"
     r"(?=\s(?:and|but|w/|with|who|when|now|lives|years|yrs|on|at\sthe\stime)\b|\s?[,.;?!)](?!\d)|\s?$)|\]\.?\s\((?:[A-Za-z]{3,12},\s)?(?P<bracketed>"
-    rf"{_OLD})(?=[,)])",
+    rf"{_OLD})(?=[,)])|(?:^|[.;:\n]\s{{0,2}})i(?:\sam|'m)\s(?P<mine>{_OLD})(?=\s(?:and|but|now|with|w/)\b|\s?[,.;?!)](?!\d)|\s?$)",
     re.IGNORECASE,
 )
 _AGE_OF_THE_OLD = re.compile(
@@ -59,7 +59,7 @@ _OLD_IN_WORDS = (
 )
 _AGE_IN_WORDS = re.compile(
     rf"(?<!\w)(?P<age>{_OLD_IN_WORDS})(?=[\s-]?(?:yo\b|y/o|y\.o|yrs?[\s-](?:old|of)|[\s-]years?\s(?:of\sage|young)))|"
-    rf"(?<!\w)(?:he|she|they|pt|patient|mom|mum|mother|dad|father|wife|husband|sister|brother|aunt|uncle|man|woman|lady|who|grand\w{{2,7}})(?:\s(?:is|was|turn(?:s|ed))|'s)\s"
+    rf"(?<!\w)(?:he|she|they|pt|patient|mom|mum|mother|dad|father|wife|husband|sister|brother|aunt|uncle|man|woman|lady|who|grand\w{{2,7}})(?:\s(?:is|was|turn(?:s|ed))|'?s)\s"
     rf"(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<alone>{_OLD_IN_WORDS})(?=\s(?:and|but|with|who|now|w/)|\s?[,.;?!)]|\s?$)",
     re.IGNORECASE,
 )

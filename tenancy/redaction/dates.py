@@ -153,9 +153,9 @@ _LABELLED = re.compile(
     r"(?<![^\W\d_])(?:d\.?o\.?b\.?|date\sof\s(?:birth|service|death|admission|discharge|surgery|"
     r"injury)|birth\s?-?date|birthday|b-?day|born(?:\son)?|dos|doa|dod|doi|date|dated|"
     r"d\.o\.s\.)"
-    r"[\s:#=-]{0,3}(?:is\s|was\s|of\s|on\s)?(?P<date>\d{1,2}[-/. ]{1,2}\d{1,2}(?:[-/. ]{1,"
+    r"[\s:#=-]{0,3}(?:is\s|was\s|of\s|on\s|in\s)?(?P<date>\d{1,2}[-/. ]{1,2}\d{1,2}(?:[-/. ]{1,"
     r"2}\d{2,4})?|\d{6}|\d{8}|(?:0?[1-9]|1[0-2])(?:[0-2]\d|3[01])\d\d|"
-    rf"(?:{_MONTH})[\s-]\d\d)(?![\d/])",
+    rf"(?:{_MONTH})(?:[\s-]|\sof\s)'?\d\d)(?![\d/])",
     re.IGNORECASE,
 )
 

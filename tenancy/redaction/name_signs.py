@@ -168,6 +168,15 @@ INITIALS_AGED = re.compile(
     r"(?:^|[.;:]\s|\b(?i:re|for|on)\s)(?:(?P<initials>[A-Z]{2,3})(?:,|\sis\san?)|(?P<dotted>[A-Za-z]\.[A-Za-z](?:\.[A-Za-z])?\.?),?)\s"
     r"(?=\d{1,3}(?:\s?-?(?:[MFmf]\b|y/?o\b|y\.o)|,))"
 )
+INITIALS_OF_STAFF = re.compile(
+    r"(?<!\w)(?:[Ss]igned(?:\s?off|\sout)?|(?i:co-?signed|approved|entered|dictated|verified|witnessed|transcribed|typed|"
+    r"countersigned|double-?checked))\sby:?\s(?P<signed>[A-Z]{2})(?![\w/-])|"
+    r"(?<!\w)(?:[Pp]er|[Dd]/w|[Dd]iscussed\sw(?:/|ith)|[Dd]\.w\.?|[Ss]poke\sw(?:/|ith))\s(?P<asked>[A-Z]{2})(?![\w/-]|\s(?:protocol|policy|guidelines?|criteria|pathway|bundle|score|trial)\b)|"
+    r"(?:^|[.;:\n]\s{0,2})(?P<said>[A-Z]{2})\s(?:said|says|told|asked|thinks|thought|wants|wanted)(?!\w)"
+)
+"""Two letters of who signed, was asked or said: ``cosigned by LB``, ``d/w KM``. Those of a service are left alone."""
+NO_STAFF_INITIALS = word_set("wards_and_routes.txt")
+"""What two letters beside a cue stand for in a ward: professions, services, routes, units."""
 NOT_INITIALS = word_set("abbreviations.txt")
 EPONYM_AFTER = re.compile(
     r"(?:'s|s'|-[A-Z][a-z]+)?\s?(?:'s\s)?(?:disease|syndromes?|sign|tests?|criteria|scores?|"

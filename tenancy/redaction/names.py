@@ -130,6 +130,13 @@ def _initials(text: str) -> Iterator[Found]:
         letters = text[start:end].replace(".", "").lower()
         if letters not in signs.NOT_INITIALS and not words.is_clinical(letters):
             yield start, end, T.PERSON
+    for match in signs.INITIALS_OF_STAFF.finditer(text):
+        group = match.lastgroup or "signed"
+        letters = match[group].lower()
+        if letters in signs.NO_STAFF_INITIALS:
+            continue
+        if group == "signed" or (letters not in signs.NOT_INITIALS and not words.is_clinical(letters)):
+            yield match.start(group), match.end(group), T.PERSON
     for match in signs.INITIALS_LOWER.finditer(text):
         yield match.start("initials"), match.end("initials"), T.PATIENT
     for match in signs.INITIALS_LABEL_ANY.finditer(text):

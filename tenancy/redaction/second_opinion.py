@@ -60,15 +60,15 @@ class SecondOpinion:
 def _is_common(text: str, span: Span) -> bool:
     """Whether a rule found what is a name by itself.
 
-    A first name with a capital that many have, an initial behind a title, initials before an age, two surnames as one,
-    or ``SMITH^JOHN``.
+    A first name with a capital that many have, an initial behind a title, two initials, initials before an age, two
+    surnames as one, or ``SMITH^JOHN``.
     """
     word = text[span.start : span.end]
     many = word.istitle() and words.first_name_share(word) >= COMMON
     aged = word.isupper() and len(word) < 4 and AGE_AHEAD.match(text, span.end) is not None
     parts = word.rpartition(" ")[2].split("-")
     double = len(parts) == 2 and all(words.is_surname(part) and not words.is_eponym(part) for part in parts)
-    return span.detector == RULES and (many or aged or double or "^" in word or (len(word) == 1 and word.isupper()))
+    return span.detector == RULES and (many or aged or double or "^" in word or (len(word) < 3 and word.isupper()))
 
 
 def _is_region(text: str, span: Span) -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tenancy.redaction.port import RedactionGate
 
 NAME = "sano-gate"
-VERSION = "15"
+VERSION = "16"
 """Raise with every change of a rule, a list or a model."""
 
 

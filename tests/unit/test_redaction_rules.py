@@ -208,6 +208,13 @@ def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: Redactio
         ("Bruce W, chf. k.t. 33f. JT is a 44yo", "[PERSON-1], chf. [PERSON-2]. 33f. [PERSON-3] is a 44yo"),
         ("teaches at St. Brendan's, mass at Our Lady of Sorrows", "teaches at [FACILITY-1], mass at [FACILITY-2]"),
         ("seen on 4 West, bed 2, specimen H24/3392", "seen on [FACILITY-1], bed [ID-1], specimen [ID-2]"),
+        ("hes a hundred and two, shes ninety four and drives", "hes [AGE-1], shes [AGE-2] and drives"),
+        ("hes 97 today. i am 93, can i take warfarin", "hes [AGE-1] today. i am [AGE-2], can i take warfarin"),
+        ("born march of 58, sister born in march '61", "born [DATE-1], sister born in [DATE-2]"),
+        (
+            "per JT start vanc, d/w KM, cosigned by LB",
+            "per [PERSON-1] start vanc, d/w [PERSON-2], cosigned by [PERSON-3]",
+        ),
     ],
 )
 def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacted: str) -> None:
@@ -262,6 +269,8 @@ def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacte
         "2 mm st elevation in v2, up to 3 point gait, from 2 prior ct scans, pred 6 5 4 3 2 1",
         "M: 94 bpm, pt 98% on room air, f 98.6, G4P2A1L2, CO-97 or CO-50, Foley K 5.9",
         "the fifth metatarsal, the tenth percentile, on the second dose, A-B-C-D-E approach",
+        "per GI start ppi, d/w ID, signed off by RN, per PO intake, per AF protocol. MI said the ecg",
+        "im 90 mg ketorolac, hes 89 today, i am 98% sure, per HB and MCV",
     ],
 )
 def test_medicine_is_left_alone(gate: RedactionGate, text: str) -> None:
