@@ -223,7 +223,8 @@ async def reasoning(engine: tuple[Engine, Grammars], monkeypatch: pytest.MonkeyP
     """What is asked so that an answer holds reasoning. So small a model writes none by itself: a pattern makes it.
 
     The engine answers through vLLM's serving classes as the setting makes them for a model whose reasoning is marked by
-    text. Its scheduler is not told of the parser: with it no pattern holds before the reasoning ends.
+    text. Its scheduler is not told of the parser: with it no pattern holds before the reasoning ends, as
+    test_schemas_behind_reasoning.py shows.
     """
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 
