@@ -7,6 +7,7 @@ it held.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -15,12 +16,12 @@ from schemas.bus.events import ReplicaRegistered
 from schemas.objects import object_keys
 from schemas.objects.replicas import USED_LAST, ReplicaRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import LeaseLost, ObjectNotFound, PreconditionFailed, Transient
+from tenancy.errors import LeaseLost, ObjectNotFound, PreconditionFailed
 from tenancy.platform.clock import random_nonce
 from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 from tenancy.platform.threads import ahead_of_others
+from tenancy.storage.cas_record import CasRecord
 
-RENEWAL_ATTEMPTS = 3
 KEPT_ENDS = 16
 """Ends of the leases of earlier processes that a record names, and of those that may run on, however many."""
 
@@ -39,8 +40,8 @@ class ReplicaLease:
     is_fenced: bool = False
     used_last: tuple[str, ...] = ()
     """Tenants whose adapters are loaded, at first those of the process that had the lease before."""
-    _etag: str | None = None
-    _earlier: dict[str, datetime] = field(default_factory=dict)
+    _held: tuple[ReplicaRecord, str | None] | None = None
+    """The record as this process wrote it last, with its ETag."""
 
     def is_held(self) -> bool:
         return not self.is_fenced and self.expires_at is not None and self.tenancy.clock() < self.expires_at
@@ -51,7 +52,7 @@ class ReplicaLease:
         A process that starts holds nothing of any tenant, so an earlier one's fence does not concern it; that one,
         should it still run, cannot renew any more, and until when it may serve is kept.
         """
-        self._etag = None
+        self._held = None
         await self.renew()
         data = ReplicaRegistered(replica_id=self.replica_id, base_model_digest=self.base_model_digest)
         await self.tenancy.outbox.publish(self.replica_id, data)
@@ -63,71 +64,65 @@ class ReplicaLease:
         """
         if self.is_fenced:
             raise LeaseLost(self.replica_id)
-        with ahead_of_others():
-            await self._renew()
-
-    async def _renew(self) -> None:
-        for _ in range(RENEWAL_ATTEMPTS):
-            etag = self._etag or await self._taken_over()
-            # Counted from before the write: the record never claims to live longer than this replica believes.
-            expires_at = self.tenancy.clock() + timedelta(seconds=self.seconds)
-            record = ReplicaRecord(
-                replica_id=self.replica_id,
-                base_model_digest=self.base_model_digest,
-                started_at=self.started_at,
-                expires_at=expires_at,
-                incarnation=self.incarnation,
-                earlier=self._earlier,
-                used_last=self.used_last[:USED_LAST],
-            )
-            try:
-                self._etag = await self.tenancy.objects.put(
-                    self._key, record.model_dump_json().encode(), if_match=etag, if_absent=etag is None
-                )
-            except (PreconditionFailed, ObjectNotFound):
-                if self._etag is not None:
-                    self._etag = await self._own_etag()
-                continue
-            self.expires_at = expires_at
-            return
-        raise Transient("the replica's record kept changing while its lease was renewed")
-
-    async def _taken_over(self) -> str | None:
-        """The ETag of the record to write over, if there is one, with the leases that it tells of noted."""
+        record = CasRecord(self._read, self._write)
         try:
-            stored = await self.tenancy.objects.get(self._key)
-        except ObjectNotFound:
-            self._earlier = {}
-            return None
-        try:
-            found = read_tolerant(ReplicaRecord, stored.body)
-        except ValueError:
-            self._earlier = {}
-            return stored.etag  # it tells of nobody, as one that was taken away
+            with ahead_of_others():
+                renewed = await record.swap(self._renewed, base=self._held)
+        except LeaseLost:
+            self.is_fenced = True
+            raise
+        self._held = renewed.record, renewed.etag
+        self.expires_at = renewed.record.expires_at
+
+    def _renewed(self, found: ReplicaRecord) -> ReplicaRecord:
+        """``found`` for longer, or in its place a record of this process, which names those that had it before.
+
+        Raises :class:`LeaseLost` where this process had the lease, and the record is fenced or another's.
+        """
+        # Counted from before the write: the record never claims to live longer than this replica believes.
+        expires_at = self.tenancy.clock() + timedelta(seconds=self.seconds)
         if found.incarnation == self.incarnation:
-            return await self._own_etag()  # the answer to an earlier attempt was lost
+            if found.fenced_at is not None:
+                raise LeaseLost(self.replica_id)
+            return found.evolve(expires_at=expires_at, used_last=self.used_last[:USED_LAST])
+        if self._held is not None:
+            raise LeaseLost(self.replica_id)
         self.used_last = found.used_last
+        return self._first().evolve(expires_at=expires_at, earlier=self._may_run_on(found), used_last=self.used_last)
+
+    def _first(self) -> ReplicaRecord:
+        """A record of this process alone, whose lease has not begun."""
+        return ReplicaRecord(
+            replica_id=self.replica_id,
+            base_model_digest=self.base_model_digest,
+            started_at=self.started_at,
+            expires_at=self.started_at,
+            incarnation=self.incarnation,
+        )
+
+    def _may_run_on(self, found: ReplicaRecord) -> dict[str, datetime]:
         ends = list({**found.earlier, found.incarnation: found.expires_at}.items())
         may_run = self.tenancy.clock() - timedelta(seconds=2 * CLOCK_SKEW_SECONDS)
         older, latest = ends[:-KEPT_ENDS], ends[-KEPT_ENDS:]
-        self._earlier = dict([*(one for one in older if one[1] > may_run), *latest])
-        return stored.etag
+        return dict([*(one for one in older if one[1] > may_run), *latest])
 
-    async def _own_etag(self) -> str:
-        """The ETag of a record that this process wrote itself: an answer was lost on the way, and is no fence.
-
-        Raises :class:`LeaseLost` for any other record, and for none.
-        """
-        try:
+    async def _read(self) -> tuple[ReplicaRecord, str | None]:
+        """The record. One that is missing or that nobody can read tells of nobody, unless this process wrote it."""
+        found, etag = None, None
+        with suppress(ObjectNotFound, ValueError):
             stored = await self.tenancy.objects.get(self._key)
-        except ObjectNotFound:
-            stored = None
-        if stored is not None:
+            etag = stored.etag
             found = read_tolerant(ReplicaRecord, stored.body)
-            if found.incarnation == self.incarnation and found.fenced_at is None:
-                return stored.etag
-        self.is_fenced = True
-        raise LeaseLost(self.replica_id)
+        if found is None and self._held is not None:
+            raise LeaseLost(self.replica_id)
+        return found or self._first(), etag
+
+    async def _write(self, record: ReplicaRecord, etag: str | None) -> str:
+        body = record.model_dump_json().encode()
+        try:
+            return await self.tenancy.objects.put(self._key, body, if_match=etag, if_absent=etag is None)
+        except ObjectNotFound as gone:
+            raise PreconditionFailed("the replica's record is gone") from gone
 
     @property
     def _key(self) -> str:

@@ -256,6 +256,7 @@ async def test_of_two_processes_of_one_replica_the_later_one_has_the_lease(bench
 async def test_a_replica_whose_record_was_taken_away_is_over(bench: Bench) -> None:
     await bench.lease.register()
     await bench.objects.delete(object_keys.replica_key("replica-0"))
+    bench.lives(1)
     with pytest.raises(LeaseLost):
         await bench.lease.renew()
     assert not await bench.objects.exists(object_keys.replica_key("replica-0"))
@@ -363,6 +364,7 @@ async def test_a_renewal_while_another_process_takes_the_lease_over_is_one_of_wh
         == {bench.lease.incarnation: bench.lease.expires_at}
         == {bench.lease.incarnation: NOW + timedelta(seconds=40)}
     )
+    bench.lives(1)
     with pytest.raises(LeaseLost):
         await bench.lease.renew()
 
