@@ -1,13 +1,13 @@
 """Detects crash loops: counts, in S3, processes that die while handling a record, and dead-letters it after a limit.
 
-What a process counts in its memory ends with it, so each keeps one note for each partition that it has, which says what
-it has in hand of it. It costs next to nothing as long as nothing happens: the note is written when the first record of
-a partition is begun and once that has ended, and from then on says only that a process has the partition. One that ends
-in good order notes that it has not. Whoever finds a partition that was not given up knows that its process died, and is
-careful with what was there by then: before it begins any such record, it notes that it has it in hand, side by side
-with others; so it does with a record that failed and comes again. Whoever finds a list of records in hand by which a
-process died tries each of them alone, and whoever finds one alone knows that it ended a process: it counts, and once
-``limit`` processes have ended it is passed over.
+What a process counts in its memory ends with it, so each keeps one note for each partition that it has, which says
+what it has in hand of it. It costs next to nothing as long as nothing happens: the note is written when the first
+record of a partition is begun and once that has ended, and from then on says only that a process has the partition.
+One that ends in good order notes that it has not. Whoever finds a partition that was not given up knows that its
+process died, and is careful with what was there by then: before it begins any such record, or a few of one tenant at
+once, it notes that it has them in hand, side by side with others; so it does with a record that failed and comes
+again. Whoever finds a list of records in hand by which a process died tries each of them alone, and whoever finds one
+alone knows that it ended a process: it counts, and once ``limit`` processes have ended it is passed over.
 
 So a record that ends every process is found after at most two deaths that count for nobody. Restarts and rebalances
 in good order count for nothing, however many. Neither does an outage: while the store is out nothing can be noted, and
@@ -41,6 +41,9 @@ logger = logging.getLogger(f"{SCOPE}.runtime")
 
 Place = tuple[int, int]
 """A record's offset and timestamp."""
+
+CAREFUL_RUN = 16
+"""Records of a run that are noted at once: should it end the process, each of them is tried alone."""
 
 
 @dataclass(eq=False)
@@ -116,38 +119,46 @@ class CrashLoopGuard:
                 await stack.enter_async_context(self._turns.beside_others())
             if self._watches.get(watch.partition) is not watch:
                 raise Transient("its partition moved while it waited for its turn")
-            is_noted = await self._take(watch, place)
-            try:
+            async with self._in_hand(watch, [place]):
                 yield
-            except BaseException:
-                watch.failed.add(place)
-                raise
-            finally:
-                # This process lives, or ends in good order, whatever becomes of the record.
-                self._put_down(watch, place)
-                if is_noted:
-                    await self._written(watch)
 
-    def needs_no_note(self, records: Sequence[Record]) -> bool:
-        """Whether none of these has to be noted before it is begun, so that they may be taken at once."""
+    def at_once(self, records: Sequence[Record]) -> int:
+        """How many of these may be taken at once, from the first one on: none under suspicion, and a few where they
+        have to be noted before they are begun.
+        """
         watch = self._watches.get(partition_of(records[0]))
         if watch is None or not watch.is_read:
-            return False
-        return not any(self._is_due(watch, (record.offset, record.timestamp)) for record in records)
+            return 0
+        places = [(record.offset, record.timestamp) for record in records]
+        known = (number for number, place in enumerate(places) if place in watch.suspects or place in watch.failed)
+        unsuspected = next(known, len(places))
+        if any(self._is_due(watch, place) for place in places[:unsuspected]):
+            return min(unsuspected, CAREFUL_RUN)
+        return unsuspected
 
     @asynccontextmanager
     async def guarding_run(self, records: Sequence[Record]) -> AsyncIterator[None]:
-        """Around one handling of several records of which none needs a note. After a failure the first one does."""
+        """Around one handling of several records, see :meth:`at_once`. After a failure the first one comes alone."""
         watch = self._watches.get(partition_of(records[0]))
         async with self._turns.beside_others():
-            await self._be_no_more_alone()
             if watch is None or self._watches.get(watch.partition) is not watch:
                 raise Transient("its partition moved while it waited for its turn")
-            try:
+            async with self._in_hand(watch, [(record.offset, record.timestamp) for record in records]):
                 yield
-            except BaseException:
-                watch.failed.add((records[0].offset, records[0].timestamp))
-                raise
+
+    @asynccontextmanager
+    async def _in_hand(self, watch: _Watch, places: Sequence[Place]) -> AsyncIterator[None]:
+        is_noted = await self._take(watch, places)
+        try:
+            yield
+        except BaseException:
+            watch.failed.add(places[0])
+            raise
+        finally:
+            # This process lives, or ends in good order, whatever becomes of the records.
+            self._put_down(watch, places)
+            if is_noted:
+                await self._written(watch)
 
     async def ended(self, record: Record) -> None:
         """It is over, and under no suspicion any more."""
@@ -207,20 +218,22 @@ class CrashLoopGuard:
                     watch.careful_below = self.end(watch.partition) or sys.maxsize
             watch.is_read = True
 
-    async def _take(self, watch: _Watch, place: Place) -> bool:
-        """Note the record as in hand, where that is due; whether it is noted."""
-        is_noted = self._is_due(watch, place) and await self.tenancy.publisher.answers()
-        if self._turns.inside > 1 or not is_noted:
+    async def _take(self, watch: _Watch, places: Sequence[Place]) -> bool:
+        """Note the records as in hand, where that is due; whether they are noted."""
+        is_due = any(self._is_due(watch, place) for place in places)
+        is_noted = is_due and await self.tenancy.publisher.answers()
+        is_alone = self._turns.inside == 1 and len(places) == 1
+        if not (is_alone and is_noted):
             await self._be_no_more_alone()
         if not is_noted:
             return False
-        watch.in_hand[place] = watch.suspects.get(place, 0)
-        if self._turns.inside == 1:
-            self._alone, watch.alone = watch, place
+        watch.in_hand.update((place, watch.suspects.get(place, 0)) for place in places)
+        if is_alone:
+            self._alone, watch.alone = watch, places[0]
         try:
             await self._write(watch)
         except BaseException:
-            self._put_down(watch, place)
+            self._put_down(watch, places)
             raise
         return True
 
@@ -239,9 +252,10 @@ class CrashLoopGuard:
             await self._write(other)
 
     @staticmethod
-    def _put_down(watch: _Watch, place: Place) -> None:
-        watch.in_hand.pop(place, None)
-        if watch.alone == place:
+    def _put_down(watch: _Watch, places: Sequence[Place]) -> None:
+        for place in places:
+            watch.in_hand.pop(place, None)
+        if watch.alone in places:
             watch.alone = None
 
     async def _written(self, watch: _Watch) -> None:

@@ -44,9 +44,10 @@ class Handling:
     async def attempt(self, records: Sequence[Record]) -> int:
         """Handle the first of these records, one lane's, or several of them at once; how many have ended."""
         run = self.dispatcher.run_of(records)
-        if run and self.crash_loops.needs_no_note(records[: len(run)]):
+        at_once = self.crash_loops.at_once(records[: len(run)]) if run else 0
+        if at_once > 1:
             try:
-                return await self._attempt_run(records[: len(run)], run) or await self.attempt_one(records[0])
+                return await self._attempt_run(records[:at_once], run[:at_once]) or await self.attempt_one(records[0])
             except Refused:
                 pass  # as it is said of each of them, one after another
             except Exception as error:

@@ -18,7 +18,7 @@ from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.runtime.crash_loops import CrashLoopGuard
+from consumers.runtime.crash_loops import CAREFUL_RUN, CrashLoopGuard
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.handling import Handling
 from consumers.runtime.lane import LaneLimits
@@ -27,6 +27,7 @@ from consumers.runtime.liveness import Progress
 from consumers.runtime.offsets import Committed, decoded
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
+from consumers.runtime.runs import InRuns
 from schemas.base.contract import read_tolerant
 from schemas.bus import events
 from schemas.bus.envelope import Event
@@ -161,7 +162,7 @@ class Consuming:
     def __post_init__(self) -> None:
         tenancy = assemble(self.topic.store, KeyFileMasterKey(secrets.token_bytes(32)), self.topic.bus, "/test")
         handlers: dict[type[events.EventData], Handler[None]] = {
-            events.ExportRequested: self._handle,
+            events.ExportRequested: self._exports(),
             events.PurgeRequested: self._handle,
         }
         self.dispatcher = Dispatcher("purge", handlers, tenancy, None, TELEMETRY, POLICY)
@@ -171,6 +172,9 @@ class Consuming:
         )
         self.position = self.topic.committed
         self.crash_loops.assigned([PARTITION])
+
+    def _exports(self) -> Handler[None]:
+        return self._handle
 
     async def _handle(self, event: Event, ports: Any) -> Outcome:
         name = getattr(event.data, "export_id", None) or cast(events.PurgeRequested, event.data).purge_id
@@ -215,9 +219,11 @@ class Consuming:
 class SideBySide(Consuming):
     """One process that handles what is there in lanes, and commits after each record that ends."""
 
+    most: int = 1
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        limits = LaneLimits(side_by_side=3, records=100, bytes=10**6)
+        limits = LaneLimits(side_by_side=3, records=500, bytes=10**6, run=self.most)
         self.lanes = LaneScheduler(self._attempt, limits, lambda: 0.0)
         self.lanes.assign([PARTITION], lambda _: decoded(self.topic.place))
         self.taken = self.topic.place.offset
@@ -246,6 +252,21 @@ class SideBySide(Consuming):
                 return True
         GRAVEYARD.extend(cast("set[asyncio.Future[Any]]", set(self.lanes._turns)))
         return False
+
+
+@dataclass
+class InBatches(SideBySide):
+    """One process that takes what like events of a tenant are there at once."""
+
+    most: int = 512
+    runs: list[int] = field(default_factory=list)
+
+    def _exports(self) -> Handler[None]:
+        return InRuns(self._handle, self._several, most=self.most)
+
+    async def _several(self, run: Sequence[Event], ports: Any) -> list[Outcome]:
+        self.runs.append(len(run))
+        return [await self._handle(event, ports) for event in run]
 
 
 GRAVEYARD: list[asyncio.Future[Any]] = []
@@ -295,6 +316,37 @@ async def test_a_record_that_kills_is_found_where_others_are_always_in_hand_besi
     assert deaths <= POLICY.ended_processes + 2
     assert topic.letters == [("sano.export.requested", "ends-its-process")]
     assert len(set(topic.handled)) == 39
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, CAREFUL_RUN, CAREFUL_RUN + 1, 59])
+async def test_a_record_that_kills_in_the_midst_of_a_run_is_found_and_no_other_is_blamed(at: int) -> None:
+    topic = Topic()
+    topic.add(*(asked("poison" if number == at else f"x{number}") for number in range(60)))
+    deaths = await lives(topic, killer("poison"), process_of=InBatches)
+    assert POLICY.ended_processes <= deaths <= POLICY.ended_processes + 2
+    assert topic.letters == [("sano.export.requested", "ends-its-process")]
+    assert set(topic.handled) == {f"x{number}" for number in range(60)} - {f"x{at}"}
+    assert topic.note() is None
+
+
+async def test_behind_a_death_records_are_still_taken_in_runs_each_noted_before_it_is_begun() -> None:
+    topic = Topic()
+    topic.add(*(asked(f"x{number}") for number in range(1 + 4 * CAREFUL_RUN)))
+    assert not await InBatches(topic, lambda _: DIES).run()
+    noted: list[int] = []
+
+    def looked(name: str) -> None:
+        noted.append(len(note.records) if (note := topic.note()) else 0)
+
+    process, before = InBatches(topic, looked), topic.store.requests
+    assert await process.run()
+    assert process.runs == [CAREFUL_RUN] * 4, "the first one was looked at by itself"
+    assert noted == [1] + [CAREFUL_RUN] * 4 * CAREFUL_RUN
+    assert topic.store.requests - before == 1 + 2 * 5 + 1, "a look, two notes for each, and one that the first is over"
+    assert topic.says_nothing()
+    topic.add(*(asked(f"y{number}") for number in range(100)))
+    assert await process.run()
+    assert process.runs[4:] == [100], "what came since was in nobody's hand"
 
 
 async def test_several_that_kill_are_all_found_and_only_they_are_passed_over() -> None:

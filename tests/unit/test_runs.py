@@ -202,23 +202,6 @@ async def test_a_run_whose_outcomes_the_bus_does_not_take_comes_again() -> None:
     assert await stand.handling.attempt([granted(1), granted(2), granted(3)]) == 0
 
 
-async def test_where_a_process_died_records_are_begun_one_by_one() -> None:
-    first, store = Stand(), None
-    await first.begun()
-    store = first.dispatcher.tenancy.objects
-    second = Stand()
-    second.crash_loops = CrashLoopGuard(
-        "test", a_tenancy(second.bus, store), 5, lambda _: 3
-    )  # the first one left no word
-    second.crash_loops.assigned([PARTITION])
-    second.handling = Handling(second.dispatcher, second.progress, second.crash_loops, second.handling.redeliveries)
-    records = [granted(n) for n in range(6)]
-    ended: list[int] = []
-    while sum(ended) < len(records):
-        ended.append(await second.handling.attempt(records[sum(ended) :]))
-    assert ended == [1, 1, 1, 3], "those that were there by then"
-
-
 async def test_a_lane_offers_its_next_records_and_goes_on_behind_those_that_ended() -> None:
     offered: list[list[int]] = []
 
