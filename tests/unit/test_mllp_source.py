@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import logging
 import random
@@ -311,9 +312,20 @@ async def test_a_result_without_a_conversation_is_accepted_and_one_without_an_an
     held = listener(bus)
     lab = b"MSH|^~\\&|LAB|W|||20260301||ORU^R01|L1|P|2.5.1\rOBX|1|NM|718-7^Hb||13.2\r"
     assert b"MSA|AA|L1|" in (await held.answers(lab))[0]
-    half = lab.replace(b"718-7^Hb", b"QUESTION")
+    half = lab.replace(b"NM|718-7^Hb", b"TX|QUESTION")
     assert b"MSA|AR|L1|no-answer" in (await held.answers(half))[0]
     assert b"no-control-id" in (await held.answers(lab.replace(b"|L1|", b"||")))[0]
+    assert bus.events == []
+
+
+@pytest.mark.parametrize("kind", ["ED", "RP", "NM", "ed"])
+async def test_an_answer_that_is_no_text_is_refused_since_nobody_could_redact_it(kind: str) -> None:
+    bus = Bus()
+    attached = base64.b64encode(f"{NAME}, MRN 4482913, 1 Main Street".encode())
+    message = mdm().replace(
+        b"OBX|2|TX|ANSWER||No.", b"OBX|2|%s|ANSWER||^TEXT^PLAIN^Base64^%s" % (kind.encode(), attached)
+    )
+    assert b"MSA|AR|MSG1|not-text" in (await listener(bus).answers(message))[0]
     assert bus.events == []
 
 

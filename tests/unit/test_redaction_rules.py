@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import signal
 from collections.abc import Iterator
@@ -219,6 +220,13 @@ def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: Redactio
 )
 def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacted: str) -> None:
     assert gate.redact_text(text).text == redacted
+
+
+def test_a_file_in_base64_is_an_identifier_to_its_last_line(gate: RedactionGate) -> None:
+    pasted = base64.encodebytes(b"Jane Doe, MRN 4482913, 1 Main Street, Springfield. " * 3).decode().strip()
+    assert pasted.count("\n") == 2
+    assert gate.redact_text(f"see attached {pasted} thanks").text == "see attached [ID-1] thanks"
+    assert gate.redact_text(f"see {pasted}\nis it ok").text == "see [ID-1]\nis it ok"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,9 @@ from schemas.bus.content import ChatMessage
 TAKEN = {("MDM", "T02"), ("ORU", "R01")}
 MOST_CHARACTERS = 32_768
 
+_TEXTS = {"TX", "FT", "ST", ""}
+"""Of OBX-2. A document that is attached (``ED``, ``RP``) is no text that anybody could redact."""
+
 
 class NoCandidate(Exception):
     """The message is read and cannot be proposed. ``code`` is for the answer; it quotes nothing."""
@@ -81,6 +84,8 @@ def _turns(message: Message, codes: Codes) -> tuple[list[ChatMessage], str]:
         text = message.text(segment, 5).strip()
         if role is None or not text:
             continue
+        if message.part(segment, 2).upper() not in _TEXTS:
+            raise NoCandidate("not-text")
         if turns and turns[-1].role == role:  # a long text in several segments
             text = f"{turns.pop().content}\n{text}"
         if len(text) > MOST_CHARACTERS:
