@@ -6,9 +6,14 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from producers.sources.documents.blocks import Block, rows, text, titled
 from tenancy.errors import Refused
+
+if TYPE_CHECKING:
+    from docx.table import Table, _Row
 
 MAX_UNPACKED_BYTES = 256 * 1024 * 1024
 
@@ -16,6 +21,18 @@ MAX_COLUMNS = 63
 """What Word allows. The library makes a cell of each column that a cell says it spans."""
 
 _HEADING = re.compile(r"heading ([1-6])", re.IGNORECASE)
+
+
+def _cells(row: _Row) -> list[str]:
+    """What a merged cell says stands in each of its columns; one that is merged over all of them is a line."""
+    cells = row.cells
+    return [cell.text for cell in cells] if len({cell._tc for cell in cells}) > 1 else [cells[0].text] if cells else []
+
+
+def _headers(table: Table) -> int | None:
+    """How many rows are marked to be repeated on each page, as names of columns are. None where none is."""
+    marked = (bool(row._tr.xpath("./w:trPr/w:tblHeader")) for row in table.rows)
+    return sum(takewhile(bool, marked)) or None
 
 
 def docx_blocks(body: bytes) -> Iterator[Block]:
@@ -30,7 +47,7 @@ def docx_blocks(body: bytes) -> Iterator[Block]:
         if isinstance(part, Table):
             if any(cell.grid_span > MAX_COLUMNS for row in part.rows for cell in row._tr.tc_lst):
                 raise Refused("document-too-long", f"refused: a table has more than {MAX_COLUMNS} columns; split it")
-            yield from rows([[cell.text for cell in row.cells] for row in part.rows])
+            yield from rows([_cells(row) for row in part.rows], _headers(part))
             continue
         style = (part.style.name or "") if part.style is not None else ""
         if style == "Title":

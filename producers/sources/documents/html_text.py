@@ -12,6 +12,9 @@ from producers.sources.documents.blocks import Block, rows, text, titled
 
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _SILENT = ("script", "style", "template", "noscript", "head", "svg", "iframe", "object")
+_MOST_COLUMNS = 100
+"""What a cell spans, or a row holds, beyond them is left out: one tag can say that it spans any number."""
+
 _BLOCKS = frozenset(_HEADINGS) | {
     *("address", "article", "aside", "blockquote", "body", "br", "dd", "details", "div", "dl", "dt", "fieldset"),
     *("figcaption", "figure", "footer", "form", "header", "hr", "html", "li", "main", "nav", "ol", "p", "pre"),
@@ -64,7 +67,43 @@ def _blocks(root: Tag) -> Iterator[Block]:
             if part.name in _HEADINGS:
                 yield from titled(_HEADINGS[part.name], part.get_text(" "))
             elif part.name == "table" and not part.find("table"):
-                yield from rows([[c.get_text(" ") for c in row.find_all(("td", "th"))] for row in part.find_all("tr")])
+                yield from rows(*_grid(part))
             else:
                 waiting += [None, *reversed(part.contents)]
     yield from text("".join(words))
+
+
+def _grid(table: Tag) -> tuple[list[list[str]], int | None]:
+    """The cells of each row, those that reach into it from above or from its left too, and how many rows name columns:
+    those of ``thead`` and of ``th`` alone at the beginning. None where no row says so.
+    """
+    grid: list[list[str]] = []
+    reaching: dict[int, tuple[int, str]] = {}  # by column: rows that a cell above still spans, and what it says
+    headers = 0
+    for number, row in enumerate(table.find_all("tr")):
+        cells = row.find_all(("td", "th"))
+        if headers == number and cells and (row.find_parent("thead") or all(cell.name == "th" for cell in cells)):
+            headers += 1
+        if len(cells) == 1 and _span(cells[0], "colspan") > 1 and not reaching:
+            grid.append([cells[0].get_text(" ")])  # a line across the table
+            continue
+        said: dict[int, str] = {column: above for column, (_, above) in reaching.items()}
+        reaching = {column: (rows - 1, above) for column, (rows, above) in reaching.items() if rows > 1}
+        column = 0
+        for cell in cells:
+            while column in said:
+                column += 1
+            down, words = _span(cell, "rowspan"), cell.get_text(" ")
+            for column in range(column, min(column + _span(cell, "colspan"), _MOST_COLUMNS)):  # noqa: B020
+                said[column] = words
+                if down > 1:
+                    reaching[column] = (down - 1, words)
+        grid.append([said.get(column, "") for column in range(max(said, default=-1) + 1)])
+    return grid, headers or None
+
+
+def _span(cell: Tag, name: str) -> int:
+    """As HTML has it: what is no number is 1, and a ``rowspan`` of 0 reaches to the end."""
+    said = str(cell.get(name, "1")).strip()
+    span = int(said) if said.isdecimal() and len(said) < 6 else 1
+    return span or (1 if name == "colspan" else 65_534)

@@ -58,7 +58,7 @@ def medication_blocks(resource: Json, named: Named) -> Iterator[Block]:
 
 def _facts(row: Mapping[str, str]) -> Iterator[Block]:
     said = {name: value for name, value in row.items() if value}
-    yield from rows([list(said), list(said.values())] if said else [])
+    yield from rows([list(said), list(said.values())] if said else [], headers=1)
 
 
 def _tables(resource: Json, named: Named) -> Iterator[tuple[str, list[dict[str, str]]]]:
