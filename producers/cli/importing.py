@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -12,17 +10,15 @@ import typer
 from producers.cli.errors import if_interrupted
 from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption
 from producers.cli.output import counted, print_json
-from producers.cli.platform import command, platform
+from producers.cli.platform import command
+from producers.cli.proposing import proposing
 
 if TYPE_CHECKING:
-    from joserfc.jwk import OKPKey
-
-    from producers.settings import ImportSettings, OperatorSettings
+    from producers.settings import OperatorSettings
     from producers.sources.importing import Imported
     from producers.sources.proposed import Proposed
     from producers.sources.proposing import Proposer
     from tenancy.bootstrap import Tenancy
-    from tenancy.bus import Publisher
     from tenancy.tenant_id import TenantId
 
 T = TypeVar("T")
@@ -139,7 +135,7 @@ def _propose(context: typer.Context, file: Path, tenant: TenantId, jwk: Path | N
         with counted("redacting") as progress:
             return await propose_whole(proposer, RawFile(file), progress)
 
-    made = _proposing(context, tenant, jwk, act)
+    made = proposing(context, tenant, jwk, act)
     if json:
         found = {"proposed": len(made.proposals), "consents": len(made.consents), "redacted": made.redacted}
         return print_json({"tenant": tenant, **found})
@@ -163,7 +159,7 @@ def _propose_fhir(
             source = FhirFiles(files, said, proposer.key, proposer.tenant, proposer.clock())
             return await propose(proposer, source, progress)
 
-    _say(_proposing(context, tenant, jwk, act), tenant, json)
+    _say(proposing(context, tenant, jwk, act), tenant, json)
 
 
 def _propose_hl7(
@@ -178,7 +174,7 @@ def _propose_hl7(
             source = BatchFiles(files, Codes(*codes), proposer.key, proposer.tenant)
             return await propose(proposer, source, progress)
 
-    _say(_proposing(context, tenant, jwk, act), tenant, json)
+    _say(proposing(context, tenant, jwk, act), tenant, json)
 
 
 def _say(made: Proposed, tenant: str, json: bool) -> None:
@@ -204,33 +200,3 @@ def _say(made: Proposed, tenant: str, json: bool) -> None:
         )
     if made.refused:
         raise typer.Exit(1)
-
-
-def _proposing(
-    context: typer.Context, tenant: TenantId, jwk: Path | None, act: Callable[[Proposer], Awaitable[T]]
-) -> T:
-    """Run ``act`` with what proposes. Where the tenant's public key is in a file, nothing but the bus is needed."""
-    from producers.connection import EVENT_SOURCE
-    from producers.settings import import_settings
-    from producers.sources.proposing import Proposer, public_key_of, read_public_key
-    from producers.sources.source_key import SourceKey
-    from tenancy.redaction.standard import standard_gate
-
-    def proposer(settings: ImportSettings, key: OKPKey, publisher: Publisher) -> Proposer:
-        source_key = SourceKey.read(settings.source_key_file)
-        shifted = settings.source_dates == "shifted"
-        return Proposer(tenant, key, source_key, standard_gate(), publisher, EVENT_SOURCE, shift_dates=shifted)
-
-    async def with_bucket(tenancy: Tenancy, settings: OperatorSettings) -> T:
-        key = public_key_of(await tenancy.keys.public_key(tenant))
-        return await act(proposer(settings, key, tenancy.publisher))
-
-    if jwk is None:
-        return command(context, with_bucket)
-    settings, key = import_settings(), read_public_key(jwk)
-
-    async def without_bucket() -> T:
-        async with platform(context).publishing(settings) as publisher:
-            return await act(proposer(settings, key, publisher))
-
-    return asyncio.run(without_bucket())

@@ -10,6 +10,7 @@ import typer
 from producers.cli import (
     audit,
     chat,
+    consents,
     cost,
     dead_letters,
     evidence,
@@ -52,6 +53,7 @@ for commands in (
 ):
     commands.add_to(app)
 app.add_typer(tenants.app, name="tenant")
+app.add_typer(consents.app, name="consent")
 app.add_typer(holds.app, name="hold")
 app.add_typer(offboarding.subcontractors, name="subcontractor")
 app.add_typer(audit.app, name="audit")

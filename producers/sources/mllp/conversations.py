@@ -44,6 +44,12 @@ def type_of(message: Message) -> tuple[str, str]:
     return message.part(head, 9, 1), message.part(head, 9, 2)
 
 
+def patient_of(message: Message) -> tuple[str, str]:
+    """The identifier of PID-3 and its assigning authority."""
+    of = message.first("PID")
+    return message.part(of, 3), message.part(of, 3, 4)
+
+
 def consent_id(patient: Sequence[str], key: SourceKey, tenant: str) -> str:
     """Of an identifier and its assigning authority, which leave the hospital in no other form."""
     return key.opaque_id("consent", tenant, canonical_json(list(patient)).decode())
@@ -66,7 +72,7 @@ def candidate_of(message: Message, codes: Codes, key: SourceKey, tenant: str) ->
     if turns[0].role != "user" or turns[-1].role != "assistant":
         raise NoCandidate("no-answer")
     author = message.part(message.first("TXA"), 9) or author
-    patient = [message.part(message.first("PID"), 3, component) for component in (1, 4)]
+    patient = patient_of(message)
     occurrence = canonical_json([message.part(head, 4), control_id(message)]).decode()
     return Candidate(
         messages=tuple(turns),

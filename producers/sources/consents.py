@@ -1,0 +1,70 @@
+"""Yields decisions on consent that somebody lists: by their own ids, or by the patients whom they are about.
+
+A source names the consent of what it proposes after the patient, under its own key. So whoever has that key can decide
+for a patient whom the hospital's system says nothing of, as HL7 v2 does: it carries no consent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from producers.sources.fhir.candidates import consent_of
+from producers.sources.fhir.resources import relative
+from producers.sources.mllp.conversations import consent_id, patient_of
+from producers.sources.mllp.message import Message
+from producers.sources.source import Said
+from producers.sources.source_key import SourceKey
+from schemas.base.identifiers import OPAQUE_ID_IN_WORDS, OPAQUE_ID_PATTERN
+from schemas.bus.events import ConsentGranted, ConsentRevoked, SourceKind
+from tenancy.errors import Refused
+
+Named = Literal["id", "hl7", "fhir"]
+
+
+@dataclass(frozen=True)
+class ListedConsents:
+    """A source. ``lines`` are ids, identifiers as PID-3 has them (``4482913^^^MRN``), or references (``Patient/7``).
+
+    ``version`` is that of each decision; the higher one of a consent wins.
+    """
+
+    lines: Sequence[str] = field(repr=False)
+    named: Named
+    is_granted: bool
+    version: int
+    key: SourceKey
+    tenant: str
+    kind: SourceKind = "file"
+
+    def said(self) -> Iterator[Said]:
+        """One decision for each line; a line that names nobody is refused by its number."""
+        seen: set[str] = set()
+        for number, line in enumerate(self.lines, 1):
+            if not (whom := line.strip()):
+                continue
+            try:
+                consent = self._consent(whom)
+            except ValueError as why:
+                yield Refused("bad-consent", f"line {number}: refused: {why}")
+                continue
+            if consent not in seen:
+                seen.add(consent)
+                decision = ConsentGranted if self.is_granted else ConsentRevoked
+                yield decision(consent_id=consent, version=self.version)
+
+    def _consent(self, whom: str) -> str:
+        if self.named == "id":
+            if re.fullmatch(OPAQUE_ID_PATTERN, whom) is None:
+                raise ValueError(f"an id is {OPAQUE_ID_IN_WORDS}")
+            return whom
+        if self.named == "fhir":
+            if re.fullmatch(r"\S+/\S+", whom) is None:
+                raise ValueError("a reference to a patient is expected, such as Patient/7")
+            return consent_of(relative(whom), self.key, self.tenant)
+        patient = patient_of(Message((("PID", "", "", whom),)))
+        if not patient[0]:
+            raise ValueError("an identifier as PID-3 has it is expected, such as 4482913^^^MRN")
+        return consent_id(patient, self.key, self.tenant)
