@@ -41,7 +41,8 @@ async def set_policy(
     tenancy: Tenancy, tenant: TenantId, changes: Mapping[str, Any], *, requested_by: str | None = None
 ) -> PolicyView:
     """Change these fields by one swap of the state, then publish it. Again with the same values is no change, and
-    publishes the same event: an interrupted command is finished so.
+    publishes the same event: an interrupted command is finished so, or by the next one, before it changes anything.
+    Else a version that decisions were made by would be in no log.
 
     The event goes past the outbox, which every consumer publishes from: none of them may write to the topic of purges.
     Raises :class:`Refused` for fields and values that no policy has, :class:`TenantFenced` and :class:`UnknownTenant`.
@@ -54,7 +55,15 @@ async def set_policy(
         changed = after is not state
         return after
 
-    state = (await tenancy.states.swap(tenant, noted)).state
-    if (event := policy_changed(state)) is not None:
-        await tenancy.outbox.publish(tenant, event)
+    before = await tenancy.states.read(tenant)
+    change(before.state)  # refuses, if it does, before anything is published
+    await _publish(tenancy, before.state)
+    state = (await tenancy.states.swap(tenant, noted, base=before)).state
+    if changed:
+        await _publish(tenancy, state)
     return PolicyView(tenant=tenant, version=state.policy_version, changed=changed, policy=state.policy)
+
+
+async def _publish(tenancy: Tenancy, state: TenantState) -> None:
+    if (event := policy_changed(state)) is not None:
+        await tenancy.outbox.publish(TenantId(state.tenant), event)

@@ -20,6 +20,7 @@ from schemas.objects import object_keys
 from schemas.objects.withdrawals import WithdrawalRecord
 from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import Refused, TenantFenced
+from tenancy.state.policy_changes import policy_set
 from tests.invariants.test_withdrawals import policy, trained, withdrawn
 from tests.invariants.worlds import event, purged, service
 from tests.world.summary import everything_again
@@ -91,6 +92,20 @@ async def test_a_command_that_is_given_twice_publishes_one_event_that_changes_no
     assert await policy_of(world.outside, tenant) == again
     kinds = [entry.kind for entry in audit_log.entries_of(await read_copy(world.outside, tenant))]
     assert kinds.count("tenant.policy_changed") == 1
+
+
+async def test_a_version_that_was_never_told_of_is_told_before_the_next_one_is_made(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    await world.outside.states.swap(tenant, policy_set({"learning_rate": 0.002}, "op-1"))  # and killed then
+    with pytest.raises(Refused):
+        await set_policy(world.outside, tenant, {"learning_rate": -1})
+    assert (await set_policy(world.outside, tenant, {"r": 8}, requested_by="op-2")).version == 3
+    told = [one.data for one in world.bus.topics[events.TENANTS] if isinstance(one.data, events.PolicyChanged)]
+    assert [(one.version, one.requested_by) for one in told] == [(2, "op-1"), (3, "op-2")]
+    await world.settle()
+    entries = audit_log.entries_of(await read_copy(world.outside, tenant))
+    assert [entry.kind for entry in entries].count("tenant.policy_changed") == 2
 
 
 async def test_the_next_approval_counts_towards_the_new_number_and_the_manifest_names_the_version(
