@@ -2,8 +2,8 @@
 
 Bad is told early and good late. A canary is rolled back as soon as it is worse than its bound with little doubt: the
 lower end of Wilson's score interval of its rate (E. B. Wilson, Probable Inference, JASA 22, 1927, at 99 %) is above
-the rate of the active adapter and the points that the policy allows. It is promoted once it has the answers and the
-time that the policy asks for, and every rate as observed is within its bound.
+the rate of the active adapter and the points that the policy allows, or its mean time is far above its bound. It is
+promoted once it has the answers and the time that the policy asks for, and every rate as observed is within its bound.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from tenancy.storage.tenant_store import TenantStore
 
 EARLY = 20
 """Answers of a canary before which nothing is said of its rates."""
+FAR_SLOWER = 2.0
+"""Times the bound of the mean time, which so few answers do not exceed by chance."""
 _Z = 2.576
 _DAY = timedelta(days=1)
 
@@ -66,7 +68,10 @@ def verdict(policy: TenantPolicy, canary: CanaryState, counted: CanaryAnswers, n
             return Verdict("roll-back", code)
         if exceeded is None and _rate(bad, candidate.answers) > allowed:
             exceeded = code
-    if exceeded is None and _mean(active) and _mean(candidate) > policy.canary_slower * _mean(active):
+    slowest = policy.canary_slower * _mean(active)
+    if slowest and _mean(candidate) > FAR_SLOWER * slowest and min(candidate.answers, active.answers) >= EARLY:
+        return Verdict("roll-back", "latency")
+    if exceeded is None and slowest and _mean(candidate) > slowest:
         exceeded = "latency"
     age = now - canary.began_at
     if candidate.answers < policy.canary_answers:
