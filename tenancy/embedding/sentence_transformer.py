@@ -61,15 +61,8 @@ class SentenceTransformer:
             from huggingface_hub import snapshot_download
 
             folder = Path(snapshot_download(source, cache_dir=cache, allow_patterns=list(PATTERNS)))
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils.logging import disable_progress_bar
-
-        disable_progress_bar()  # it would stand amid a command's answer, and between the lines of a service's log
         parts, asked_with = ModelParts.of(folder), {**_own_prompts(folder), **(prompts or {})}
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=precision or _fastest()
-        ).eval()
+        tokenizer, model = _loaded(folder, precision or _fastest())
         limits = (
             read_json(folder / "sentence_bert_config.json", {}).get("max_seq_length"),
             tokenizer.model_max_length,
@@ -144,6 +137,25 @@ def _fastest() -> Precision:
 
     able = torch.cpu.get_capabilities()
     return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
+
+
+def _loaded(folder: Path, precision: Precision) -> tuple[Any, Any]:
+    """Tokenizer and model. Code that a model brings is not run, and weights that are missing are not made up."""
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # it would stand amid a command's answer, and between the lines of a service's log
+    how = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **how)
+        model, loading = AutoModel.from_pretrained(
+            folder, use_safetensors=True, dtype=precision, output_loading_info=True, **how
+        )
+    except ValueError:
+        raise unfit("transformers knows it only with code of its own, which is not run") from None
+    if [name for name in loading["missing_keys"] if not name.startswith("pooler.")]:
+        raise unfit("its weights are not those of its kind: some are missing")
+    return tokenizer, model.eval()
 
 
 def _own_prompts(folder: Path) -> Prompts:

@@ -57,7 +57,6 @@ PARTICLES = frozenset(
     ]
 )
 MOST_WORDS = 5
-MONTHS = frozenset({"april", "may", "june", "august"})
 WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['-](?=[^\W\d_]))*")
 TITLE = re.compile(
     r"(?<![\w/-])(?P<title>dr|drs|doctor|doc|mr|mrs|ms|miss|mx|mister|missus|prof|professor|"

@@ -26,10 +26,6 @@ _DAY = rf"(?:{_LATE}|{_EARLY})"
 _YEAR = rf"(?:,?\s(?:(?:19|20)\d\d|(?:nineteen|twenty)[\s-]{_NUMBER}|two\sthousand(?:(?:\sand)?\s{_NUMBER})?)(?!\w))?"
 _MONTH = rf"(?:{MONTH_FULL}|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)"
 _SURE_MONTH = rf"(?!march|may)(?:{MONTH_FULL})"
-_ENDS = (
-    r"(?=\s?[.,;:?!)]|\s?$|"
-    r"\s(?:and|he|she|we|at|with|was|is|by|for|on|to|after|before|comma|period|full\sstop|19\d\d|20\d\d|nineteen|twenty|two)\b)"
-)
 _I = re.IGNORECASE
 _DAYS = (
     re.compile(rf"(?<!\w)(?:{WEEKDAY},?\s)?(?:the\s)?{_DAY}(?:\sday)?\sof\s{_MONTH}(?!\w){_YEAR}", _I),

@@ -205,6 +205,25 @@ async def test_a_model_with_parts_that_are_not_computed_here_is_refused(parts: A
             pass
 
 
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"num_hidden_layers": 7}, "some are missing"),
+        ({"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}, "code of its own"),
+    ],
+)
+def test_a_model_whose_weights_or_code_are_not_at_hand_is_refused(
+    changed: Mapping[str, Any], why: str, tmp_path: Path
+) -> None:
+    folder = Path(model_of(tmp_path / "model", MEAN))
+    (folder / "own.py").write_text("raise SystemExit('it was run')")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").unlink()
+    (folder / "config.json").write_text(json.dumps({**config, **changed}))
+    with pytest.raises(Refused, match=why):
+        SentenceTransformer.load(str(folder), tmp_path)
+
+
 Configured = Mapping[str, Any]
 PROMPTED: Configured = {"prompts": {"query": "search for: ", "passage": "read this: ", "s": "compare: "}}
 
