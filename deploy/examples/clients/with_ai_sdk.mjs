@@ -1,11 +1,12 @@
-// Asks Sanolith through Vercel's AI SDK: chat, stream, tools, an answer by a schema, errors. Prints a line of JSON for
-// each.
+// Asks Sanolith through Vercel's AI SDK: chat, stream, tools, an answer by a schema, vectors, errors. Prints a line of
+// JSON for each. By /v1/chat/completions, or with SANO_ROUTE=responses by /v1/responses.
 //
 // Needs the packages of package.json, Node.js 22, and SANO_BASE_URL (https://inference.example/v1) and SANO_API_KEY in
 // the environment. A 429 and a 503 are tried again by themselves, after the seconds that Retry-After says.
 
+import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { APICallError, Output, generateText, streamText, tool } from "ai";
+import { APICallError, Output, embedMany, generateText, streamText, tool } from "ai";
 import { z } from "zod";
 
 const MODEL = process.env.SANO_MODEL ?? "active";
@@ -15,10 +16,10 @@ const settings = { temperature: 0, maxOutputTokens: 128 };
 const Dose = z.object({ unit: z.enum(["mg", "ml"]), count: z.number().int().min(1).max(3) });
 
 function sanolith(apiKey = process.env.SANO_API_KEY) {
+  const address = { name: "sanolith", baseURL: process.env.SANO_BASE_URL, apiKey };
+  if (process.env.SANO_ROUTE === "responses") return createOpenAI(address);
   return createOpenAICompatible({
-    name: "sanolith",
-    baseURL: process.env.SANO_BASE_URL,
-    apiKey,
+    ...address,
     includeUsage: true,
     supportsStructuredOutputs: true,
   });
@@ -70,6 +71,10 @@ say("result", { text: again.text, calls: again.toolCalls.length });
 
 const shaped = await generateText({ model, prompt: QUESTION, output: Output.object({ schema: Dose }), ...settings });
 say("schema", { arguments: shaped.output });
+
+const asVector = { model: sanolith().embeddingModel("embedder"), values: ["a dose", "a car park"] };
+const { embeddings } = await embedMany(asVector);
+say("vectors", { lengths: embeddings.map((vector) => vector.length) });
 
 const wrong = {
   unauthorized: { model: sanolith("unknown")(MODEL) },

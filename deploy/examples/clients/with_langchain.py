@@ -1,4 +1,6 @@
-"""Asks Sanolith through LangChain: chat, stream, tools, an answer by a schema, errors. Prints a line of JSON for each.
+"""Asks Sanolith through LangChain: chat, stream, tools, an answer by a schema, vectors, errors.
+
+Prints a line of JSON for each. By /v1/chat/completions, or with SANO_ROUTE=responses by /v1/responses.
 
 Needs langchain-openai, and SANO_BASE_URL (https://inference.example/v1) and SANO_API_KEY in the environment.
 A 429 and a 503 are tried again by themselves, after the seconds that Retry-After says.
@@ -10,11 +12,12 @@ from typing import Any, Literal
 
 import openai
 from langchain_core.messages import HumanMessage, ToolMessage
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
 MODEL = os.environ.get("SANO_MODEL", "active")
 ADDRESS = {"base_url": os.environ["SANO_BASE_URL"], "api_key": os.environ["SANO_API_KEY"]}
+ROUTE = {"use_responses_api": os.environ.get("SANO_ROUTE") == "responses"}
 QUESTION = HumanMessage("How much of it may be given?")
 
 
@@ -31,7 +34,7 @@ def dose(unit: Literal["mg", "ml"], count: Literal[1, 2, 3]) -> str:
 
 
 def model(**settings: Any) -> ChatOpenAI:
-    return ChatOpenAI(**{"model": MODEL, "temperature": 0, "max_tokens": 128, **ADDRESS, **settings})
+    return ChatOpenAI(**{"model": MODEL, "temperature": 0, "max_tokens": 128, **ADDRESS, **ROUTE, **settings})
 
 
 def say(did: str, **found: Any) -> None:
@@ -39,13 +42,13 @@ def say(did: str, **found: Any) -> None:
 
 
 def main() -> None:
-    chat = model()
+    chat, brief = model(), model(max_tokens=24, stream_usage=True)
 
-    answer = chat.invoke([QUESTION], max_tokens=24)
-    say("chat", text=answer.content, usage=answer.usage_metadata)
+    answer = brief.invoke([QUESTION])
+    say("chat", text=answer.text, usage=answer.usage_metadata)
 
-    pieces = list(chat.stream([QUESTION], max_tokens=24, stream_usage=True))
-    texts = [piece.content for piece in pieces if piece.content]
+    pieces = list(brief.stream([QUESTION]))
+    texts = [str(piece.text) for piece in pieces if piece.text]
     [usage] = [piece.usage_metadata for piece in pieces if piece.usage_metadata]
     say("stream", text="".join(texts), pieces=len(texts), usage=usage)
 
@@ -55,10 +58,14 @@ def main() -> None:
 
     result = ToolMessage(dose(**call["args"]), tool_call_id=call["id"])
     again = chat.bind_tools([dose], tool_choice="none").invoke([QUESTION, asked, result])
-    say("result", text=again.content, calls=len(again.tool_calls))
+    say("result", text=again.text, calls=len(again.tool_calls))
 
     shaped = chat.with_structured_output(Dose, method="json_schema").invoke([QUESTION])
     say("schema", arguments=shaped.model_dump())
+
+    # Without the check it sends texts, and no tokens of a model that is not the one here.
+    embedder = OpenAIEmbeddings(model="embedder", check_embedding_ctx_length=False, **ADDRESS)
+    say("vectors", lengths=[len(vector) for vector in embedder.embed_documents(["a dose", "a car park"])])
 
     wrong: dict[str, dict[str, Any]] = {
         "unauthorized": {"api_key": "unknown"},

@@ -1,4 +1,6 @@
-"""Asks Sanolith through LiteLLM: chat, stream, tools, an answer by a schema, errors. Prints a line of JSON for each.
+"""Asks Sanolith through LiteLLM: chat, stream, tools, an answer by a schema, vectors, errors.
+
+Prints a line of JSON for each.
 
 Needs litellm, and SANO_BASE_URL (https://inference.example/v1) and SANO_API_KEY in the environment.
 A 429 and a 503 are tried again by themselves, after the seconds that Retry-After says.
@@ -64,6 +66,9 @@ def main() -> None:
 
     shaped = ask(response_format=Dose).choices[0].message
     say("schema", arguments=json.loads(shaped.content))
+
+    found = litellm.embedding(model="openai/embedder", input=["a dose", "a car park"], **ADDRESS).data
+    say("vectors", lengths=[len(row["embedding"]) for row in found])
 
     wrong: dict[str, dict[str, Any]] = {
         "unauthorized": {"api_key": "unknown"},
