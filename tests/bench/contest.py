@@ -24,15 +24,19 @@ from deploy.local.ports import free_ports
 from deploy.local.processes import ChildProcess, Command, start
 from deploy.local.services import is_ready
 from producers.operations.topics import apply_topics
-from schemas.bus.envelope import Event, decode, encode
+from schemas.bus.envelope import Encoded, Event, decode, encode
 from schemas.bus.events import CURATION, OUTCOMES, OutcomeRecorded
 from schemas.bus.outcome import Outcome
+from schemas.bus.publishers import OPERATORS
 from schemas.bus.topics import TOPICS
 from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
+from tenancy.evidence.event_signatures import EventSigner
+from tenancy.evidence.keys import LocalKey
+from tenancy.evidence.signer import Signer
 from tenancy.platform.concurrency import gathered
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
@@ -71,6 +75,7 @@ class Contestant:
     consumer_ms: list[float] = field(default_factory=list)
     store_ms: list[float] = field(default_factory=list)
     requests: list[float] = field(default_factory=list)
+    longest_wait: list[float] = field(default_factory=list)
 
     def forget(self) -> None:
         for measured in (self.consumer_ms, self.store_ms, self.requests):
@@ -135,7 +140,7 @@ async def contest(
             topics = (CURATION, OUTCOMES) if name == "ours" else (PEER_EVENTS, PEER_OUTCOMES)
             sides[name] = Contestant(name, *topics, bucket, tenancy, process, proxy)
         async with bus_producer(bootstrap) as producer:
-            stand = Stand(producer, bootstrap, store)
+            stand = Stand(producer, operators_signer(keys), bootstrap, store)
             for contestant in sides.values():
                 await stand.round(contestant, tenants, "warm", 2 * len(tenants))
                 contestant.forget()
@@ -167,6 +172,17 @@ async def bus_producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
         await producer.stop()
 
 
+def operators_signer(keys: KeyFiles) -> EventSigner:
+    path = key_file(keys.folder, Purpose.EVENT, OPERATORS)
+    return EventSigner(Signer.of(Purpose.EVENT, LocalKey.read(path, "the benchmark")))
+
+
+async def signed(event: Event, signer: EventSigner) -> Encoded:
+    message = encode(event)
+    header = await signer.header(message.topic, message.value, message.headers)
+    return replace(message, headers=[*message.headers, header])
+
+
 def start_service(
     service: str, home: Path, bootstrap: str, endpoint_url: str, store: Store, bucket: str, keys: KeyFiles
 ) -> ChildProcess:
@@ -177,7 +193,6 @@ def start_service(
         SANO_TRUST_FILE=str(keys.folder / TRUST_FILE),
         SANO_TRUST_ROOT_FILE=str(keys.folder / ROOT_PUBLIC_FILE),
         SANO_EVENT_KEY=str(key_file(keys.folder, Purpose.EVENT, service)),
-        SANO_UNSIGNED_EVENTS="counted",
         SANO_HEALTH_PORT=str(port),
         SANO_WORK_DIR=str(home / "work"),
         **replace(store, endpoint_url=endpoint_url).settings(bucket),
@@ -226,9 +241,10 @@ def _partition(tenant: str, partitions: int) -> int:
 
 @dataclass(frozen=True)
 class Stand:
-    """Publishes to a side's topic and reads what came of it."""
+    """Publishes to a side's topic, signed as operators sign, and reads what came of it."""
 
     producer: AIOKafkaProducer
+    signer: EventSigner
     bootstrap: str
     store: Store
 
@@ -251,7 +267,7 @@ class Stand:
         self, contestant: Contestant, importer: str, bystander: str, name: str, count: int
     ) -> float:
         """How long a tenant's single event takes, in seconds, on the partition to which another's import came first:
-        the median of some that come one after another while the import goes on.
+        the median of some that come one after another while the import goes on. The longest is noted.
         """
         imported = await _uploaded(contestant, [importer] * count, name)
         singles = await _uploaded(contestant, [bystander] * SINGLES, f"{name}-single")
@@ -265,14 +281,16 @@ class Stand:
                 contestant.process, contestant.name, consumer, {event.id for event in (*imported, *singles)}
             )
             seconds = [(times[single] - taken) / 1000 for single, taken in sent.items()]
+        contestant.longest_wait.append(max(seconds))
         return statistics.median(seconds)
 
     async def publish(self, topic: str, events: Sequence[Event]) -> list[int]:
         """When the broker took each, in ms."""
-        sent = []
-        for event in events:
-            message = encode(event)
-            sent.append(await self.producer.send(topic, key=message.key, value=message.value, headers=message.headers))
+        messages = [await signed(event, self.signer) for event in events]
+        sent = [
+            await self.producer.send(topic, key=message.key, value=message.value, headers=message.headers)
+            for message in messages
+        ]
         return [taken.timestamp for taken in await asyncio.gather(*sent)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from schemas.bus.events import CURATION
 from schemas.bus.topics import TOPICS
 from tests.bench import batched_loop
-from tests.bench.contest import MANY, ONE, Contestant, beside, contest
+from tests.bench.contest import MANY, ONE, SINGLES, Contestant, beside, contest
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved
 from tests.bench.stand import WEED
 
@@ -64,6 +64,8 @@ async def _measure(options: Options, home: Path) -> Result:
             f"another tenant's single event while one imports {imported}: the batched loop": Measured(
                 "s", waits["peer"]
             ),
+            f"the longest of {SINGLES} of them: our consumer": Measured("s", tuple(held.ours.longest_wait)),
+            f"the longest of {SINGLES} of them: the batched loop": Measured("s", tuple(held.peer.longest_wait)),
             "S3 requests of our consumer, per event of 20 tenants": Measured("requests", requests["ours"]),
             "S3 requests of the batched loop, per event of 20 tenants": Measured("requests", requests["peer"]),
             **held.costs(),

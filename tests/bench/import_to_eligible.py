@@ -77,7 +77,7 @@ async def _ours(held: Contest, path: Path, name: str, count: int) -> float:
     store = replace(held.store, endpoint_url=side.proxy.endpoint_url)
     async with (
         aclosing(store.objects(side.bucket)) as objects,
-        KafkaPublisher({"bootstrap_servers": held.bootstrap}) as publisher,
+        KafkaPublisher({"bootstrap_servers": held.bootstrap}, held.stand.signer) as publisher,
         outcomes(side.outcomes, held.bootstrap) as consumer,
     ):
         begun = time.time()

@@ -26,20 +26,21 @@ from deploy.local.processes import ChildProcess
 from producers.operations.topics import apply_topics
 from schemas.base.redaction import RedactionReport
 from schemas.bus.content import ChatMessage, CommittedInline, ExampleContent, InlineContent
-from schemas.bus.envelope import Event, encode
+from schemas.bus.envelope import Event
 from schemas.bus.events import CURATION, OUTCOMES, ExampleProposed
 from schemas.bus.redaction import Redaction
 from schemas.bus.topics import TOPICS
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
+from tenancy.evidence.event_signatures import EventSigner
 from tenancy.platform.concurrency import gathered
 from tenancy.redaction.standard import NAME, VERSION
 from tenancy.storage.keys import encrypt_inline
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
 from tests.bench import histories
-from tests.bench.contest import beside, bus_producer, collected, outcomes, start_service
+from tests.bench.contest import beside, bus_producer, collected, operators_signer, outcomes, signed, start_service
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, say
 from tests.bench.stand import KeyFiles, kafka, processor_seconds, resident_megabytes, weed
 
@@ -63,6 +64,7 @@ class Drain:
     process: ChildProcess
     tenancy: Tenancy
     producer: AIOKafkaProducer
+    signer: EventSigner
     bootstrap: str
     keys: dict[str, OKPKey]
     megabytes: list[float] = field(default_factory=list)
@@ -72,7 +74,7 @@ class Drain:
         taken: dict[str, int] = {}
 
         async def sent(event: Event) -> None:
-            message = encode(event)
+            message = await signed(event, self.signer)
             future = await self.producer.send(CURATION, key=message.key, value=message.value, headers=message.headers)
             taken[event.id] = (await future).timestamp
 
@@ -193,4 +195,4 @@ async def _drain(options: Options, home: Path, tenants: Sequence[str]) -> AsyncI
         stack.callback(process.stop)
         async with bus_producer(bootstrap) as producer:
             jwks = {tenant: OKPKey.import_key(dict(key)) for tenant, key in public.items()}
-            yield Drain(process, tenancy, producer, bootstrap, jwks)
+            yield Drain(process, tenancy, producer, operators_signer(keys), bootstrap, jwks)
