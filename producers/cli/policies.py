@@ -23,6 +23,9 @@ from tenancy.errors import Refused
 from tenancy.state.policy_changes import policy_with, require_consistent
 from tenancy.tenant_id import TenantId
 
+UnsetOption = Annotated[
+    list[str] | None, typer.Option("--unset", help="Take back a field that may be absent; once for each field.")
+]
 FileOption = Annotated[Path | None, typer.Option("--file", help="Take fields from this YAML file; options win.")]
 
 
@@ -91,10 +94,14 @@ def set_(
     given: dict[str, Any],
     tenant: TenantArgument,
     file: FileOption = None,
+    unset: UnsetOption = None,
     json: JsonOption = False,
 ) -> None:
     """Change these fields, for every decision from now on."""
-    changes = _changes(file, given)
+    absent = dict.fromkeys((name.replace("-", "_") for name in unset or ()), None)
+    if both := sorted(absent.keys() & given.keys()):
+        raise typer.BadParameter(f"{both[0]} is given too", param_hint="--unset")
+    changes = _changes(file, {**given, **absent})
     if not changes:
         raise typer.BadParameter("nothing to change; give a field, such as --learning-rate, or --file")
 

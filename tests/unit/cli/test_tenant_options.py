@@ -93,6 +93,15 @@ def test_a_field_without_a_default_names_none(sano: Sano) -> None:
     assert "None" not in sano("tenant", "create", "--help").output
 
 
+def test_a_field_that_may_be_absent_can_be_taken_back(sano: Sano) -> None:
+    sano("tenant", "policy", "set", "t1", "--monthly-budget", "1234.56", "--require-signed-publishers")
+    words = ("--unset", "monthly-budget", "--unset", "require_signed_publishers", "--json")
+    changed = shape(sano("tenant", "policy", "set", "t1", *words))["policy"]
+    assert (changed["monthly_budget"], changed["require_signed_publishers"]) == (None, None)
+    for wrong in (("--unset", "r"), ("--unset", "nothing"), ("--unset", "monthly-budget", "--monthly-budget", "9")):
+        assert sano("tenant", "policy", "set", "t1", *wrong).exit_code == 2
+
+
 @pytest.mark.parametrize("words", [("create", "t2"), ("policy", "set", "t1")], ids=["create", "set"])
 def test_an_index_in_a_database_is_refused_where_the_installation_has_none(sano: Sano, words: tuple[str, ...]) -> None:
     given = ("tenant", *words, "--knowledge-index", "postgres")
