@@ -171,9 +171,8 @@ async def on_consent_revoked(event: Event[ConsentRevoked], tenancy: Tenancy) -> 
     if not is_repeat:
         await write_consent(work.store, record.evolve(**said_of_consent(event, granted=False)), etag)
     work = await work.swap(discounted(event.id, lambda held: held.consent_id == data.consent_id, suspend=True))
-    for held in work.state.curation.suspended:
-        if held.consent_id == data.consent_id:
-            await _wait_for_consent(work.store, held.example_id, data.consent_id)
+    suspended = [held for held in work.state.curation.suspended if held.consent_id == data.consent_id]
+    await gathered(_wait_for_consent(work.store, held.example_id, data.consent_id) for held in suspended)
     await work.swap(clear_suspended(data.consent_id))
     await withdrawals.note(work, event)
     return Outcome.EFFECT
