@@ -26,12 +26,15 @@ _HEADING = re.compile(r"heading ([1-6])", re.IGNORECASE)
 def _cells(row: _Row) -> list[str]:
     """What a merged cell says stands in each of its columns; one that is merged over all of them is a line."""
     cells = row.cells
-    return [cell.text for cell in cells] if len({cell._tc for cell in cells}) > 1 else [cells[0].text] if cells else []
+    if len({cell._tc for cell in cells}) == 1:
+        return [cells[0].text]
+    return [*[""] * row.grid_cols_before, *(cell.text for cell in cells)]
 
 
 def _headers(table: Table) -> int | None:
     """How many rows are marked to be repeated on each page, as names of columns are. None where none is."""
-    marked = (bool(row._tr.xpath("./w:trPr/w:tblHeader")) for row in table.rows)
+    on = "not(@w:val) or @w:val='1' or @w:val='true' or @w:val='on'"
+    marked = (bool(row._tr.xpath(f"./w:trPr/w:tblHeader[{on}]")) for row in table.rows)
     return sum(takewhile(bool, marked)) or None
 
 

@@ -67,43 +67,63 @@ def _blocks(root: Tag) -> Iterator[Block]:
             if part.name in _HEADINGS:
                 yield from titled(_HEADINGS[part.name], part.get_text(" "))
             elif part.name == "table" and not part.find("table"):
-                yield from rows(*_grid(part))
+                yield from _table(part)
             else:
                 waiting += [None, *reversed(part.contents)]
     yield from text("".join(words))
 
 
-def _grid(table: Tag) -> tuple[list[list[str]], int | None]:
-    """The cells of each row, those that reach into it from above or from its left too, and how many rows name columns:
-    those of ``thead`` and of ``th`` alone at the beginning. None where no row says so.
-    """
+def _table(table: Tag) -> Iterator[Block]:
+    """Names of columns are the rows of ``thead`` and of ``th`` alone that come first, behind the table's own title."""
     grid: list[list[str]] = []
-    reaching: dict[int, tuple[int, str]] = {}  # by column: rows that a cell above still spans, and what it says
-    headers = 0
-    for number, row in enumerate(table.find_all("tr")):
-        cells = row.find_all(("td", "th"))
-        if headers == number and cells and (row.find_parent("thead") or all(cell.name == "th" for cell in cells)):
-            headers += 1
-        if len(cells) == 1 and _span(cells[0], "colspan") > 1 and not reaching:
-            grid.append([cells[0].get_text(" ")])  # a line across the table
+    headers, is_marked = 0, False
+    for row, cells in _rows(table):
+        tags = row.find_all(("td", "th"))
+        is_across = len(cells) == 1 and len(tags) == 1 and _span(tags[0], "colspan") > 1
+        is_header = bool(tags) and (_section(row) == "thead" or all(cell.name == "th" for cell in tags))
+        if is_across and not grid:
+            yield from text(cells[0])
             continue
+        headers += is_header and not is_across and headers == len(grid)
+        is_marked = is_marked or any(cell.name == "th" for cell in tags)
+        grid.append(cells)
+    yield from rows(grid, headers or (0 if is_marked else None))
+
+
+def _rows(table: Tag) -> Iterator[tuple[Tag, list[str]]]:
+    """Each row with its cells, those too that reach into it from above or from its left; one cell where it is one that
+    spans them all.
+    """
+    reaching: dict[int, tuple[int, str]] = {}  # by column: rows that a cell above still spans, and what it says
+    group: Tag | None = None
+    for row in table.find_all("tr"):
+        if row.parent is not group:  # no cell reaches further than its thead, tbody or tfoot
+            group, reaching = row.parent, {}
         said: dict[int, str] = {column: above for column, (_, above) in reaching.items()}
         reaching = {column: (rows - 1, above) for column, (rows, above) in reaching.items() if rows > 1}
+        cells = row.find_all(("td", "th"))
+        if len(cells) == 1 and not said and _span(cells[0], "rowspan") == 1:
+            yield row, [cells[0].get_text(" ")]
+            continue
         column = 0
         for cell in cells:
             while column in said:
                 column += 1
             down, words = _span(cell, "rowspan"), cell.get_text(" ")
-            for column in range(column, min(column + _span(cell, "colspan"), _MOST_COLUMNS)):  # noqa: B020
-                said[column] = words
+            for place in range(column, min(column + _span(cell, "colspan"), _MOST_COLUMNS)):
+                said[place] = words
                 if down > 1:
-                    reaching[column] = (down - 1, words)
-        grid.append([said.get(column, "") for column in range(max(said, default=-1) + 1)])
-    return grid, headers or None
+                    reaching[place] = (down - 1, words)
+        yield row, [said.get(place, "") for place in range(max(said, default=-1) + 1)]
+
+
+def _section(row: Tag) -> str:
+    section = row.find_parent(("thead", "tbody", "tfoot", "table"))
+    return section.name if section is not None else ""
 
 
 def _span(cell: Tag, name: str) -> int:
-    """As HTML has it: what is no number is 1, and a ``rowspan`` of 0 reaches to the end."""
+    """As HTML has it: what is no number is 1, and a ``rowspan`` of 0 reaches to the end of its group."""
     said = str(cell.get(name, "1")).strip()
     span = int(said) if said.isdecimal() and len(said) < 6 else 1
     return span or (1 if name == "colspan" else 65_534)

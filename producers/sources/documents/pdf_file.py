@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from producers.sources.documents.blocks import Block, rows, text
+from producers.sources.documents.blocks import Block, names_columns, rows, text
 from tenancy.errors import Refused
 
 MAX_PAGES = 1000
 
+ROUNDED = 2
+"""Characters by which the layout is not that of the page."""
 _CELL = re.compile(r"\S+(?: {1,2}\S+)*")
 """What three blanks keep apart are cells."""
 
@@ -27,7 +29,9 @@ class _Cell:
     text: str
 
     def is_below(self, other: _Cell) -> bool:
-        return self.start < other.end and other.start < self.end
+        """At its left or right end or in its middle, where a column's cells stand below each other."""
+        left, right = self.start - other.start, self.end - other.end
+        return min(abs(left), abs(right), abs(left + right) / 2) <= ROUNDED
 
 
 @dataclass
@@ -35,19 +39,20 @@ class _Table:
     """Rows of one page, with the columns where the cells of its first line stand."""
 
     columns: list[_Cell]
-    headers: int | None
     rows: list[list[str]] = field(default_factory=list)
 
     def has(self, cells: list[_Cell]) -> bool:
-        """Take in a line that is a row of it: of as many cells, or of fewer that each stand below one column."""
-        if len(cells) == len(self.columns):
-            self.rows.append([cell.text for cell in cells])
-            return True
+        """Take in a line that is a row of it: each of its cells stands below one column, another one each, the first of
+        them below the first. A line below the others alone may be of the row above or of the next: it is words, and the
+        table goes on behind it.
+        """
         below = [[place for place, column in enumerate(self.columns) if cell.is_below(column)] for cell in cells]
         places = [places[0] for places in below if len(places) == 1]
-        is_text = len(cells) == 1 and places == [0]  # a line below it, or across it
-        if is_text or len(set(places)) < len(cells) or not cells:
+        if not cells or len(set(places)) < len(cells) or places == [0]:
             return False
+        if 0 not in places:
+            self.rows.append(["; ".join(cell.text for cell in cells)])
+            return True
         row = [""] * len(self.columns)
         for place, cell in zip(places, cells, strict=True):
             row[place] = cell.text
@@ -64,37 +69,33 @@ def pdf_blocks(body: bytes) -> Iterator[Block]:
         raise Refused("unreadable-file", "refused: it is encrypted; save it without a password")
     if len(reader.pages) > MAX_PAGES:
         raise Refused("document-too-long", f"refused: it has more than {MAX_PAGES} pages; split it")
-    before: _Table | None = None
+    names = _Names()
     for page in reader.pages:
-        parts = list(_page(page.extract_text(extraction_mode="layout").splitlines(), before))
-        for part in parts:
-            yield from rows(part.rows, part.headers) if isinstance(part, _Table) else text(part)
-        before = next((part for part in reversed(parts[-2:]) if isinstance(part, _Table)), None)  # above a footer
+        for part in _page(page.extract_text(extraction_mode="layout").splitlines()):
+            yield from rows(part.rows, names.of(part)) if isinstance(part, _Table) else text(part)
 
 
-def _page(lines: list[str], before: _Table | None) -> Iterator[_Table | str]:
+def _page(lines: list[str]) -> Iterator[_Table | str]:
     """Its paragraphs and tables. An empty line ends a paragraph and no table: the layout leaves some between rows that
-    stand apart. ``before``: the table that the page before ends with, which may go on.
+    stand apart.
     """
     table: _Table | None = None
     words: list[str] = []
-    between = 0
     for line in lines:
         cells = [_Cell(*match.span(), match.group()) for match in _CELL.finditer(line)]
         if table is not None and table.has(cells):
             continue
         if table is not None and cells:
             yield table
-            before, table, between = table, None, 0
+            table = None
         if len(cells) > 1:
             if words:
                 yield " ".join(words)
                 words = []
-            table = _Table(cells, _headers(cells, before, between))
+            table = _Table(cells)
             table.has(cells)
         elif cells:
             words.append(cells[0].text)
-            between += 1
         elif words:
             yield " ".join(words)
             words = []
@@ -104,10 +105,18 @@ def _page(lines: list[str], before: _Table | None) -> Iterator[_Table | str]:
         yield table
 
 
-def _headers(cells: list[_Cell], before: _Table | None, between: int) -> int | None:
-    """How many rows of a table name its columns, if that is known. One that may go on from the one before has names
-    only where it says them again: behind an end of a page, a line that stands below no column, or one of words.
+@dataclass
+class _Names:
+    """Tells which tables of a file name their columns. The first one may, by what stands in its first line. What comes
+    later may be more of it, behind the end of a page or a line of words: it has names only where it says them again.
     """
-    if before is None or between > 1 or (between and len(before.columns) != len(cells)):
-        return None
-    return int([cell.text for cell in cells] == [cell.text for cell in before.columns])
+
+    met: bool = False
+    said: set[tuple[str, ...]] = field(default_factory=set)
+
+    def of(self, table: _Table) -> int:
+        first = tuple(table.rows[0])
+        if not self.met and len(table.rows) > 1 and names_columns(table.rows):
+            self.said.add(first)
+        self.met = self.met or len(table.rows) > 1
+        return int(first in self.said)
