@@ -223,7 +223,7 @@ class CrashLoopGuard:
         is_due = any(self._is_due(watch, place) for place in places)
         is_noted = is_due and await self.tenancy.publisher.answers()
         is_alone = self._turns.inside == 1 and len(places) == 1
-        if not (is_alone and is_noted):
+        if not (is_alone and is_noted) or self._alone is not watch:
             await self._be_no_more_alone()
         if not is_noted:
             return False

@@ -38,6 +38,10 @@ AsOption = Annotated[
     Named,
     typer.Option("--as", help="What a line is: a consent's id, PID-3 of HL7 (4482913^^^MRN), or Patient/7 of FHIR."),
 ]
+VersionOption = Annotated[
+    int | None,
+    typer.Option("--version", min=1, help="With --as id: above what the consent's publisher gave it last."),
+]
 JwkOption = Annotated[
     Path | None, typer.Option("--jwk", help="The tenant's public key; the bucket is not needed then.")
 ]
@@ -48,15 +52,16 @@ def grant(
     context: typer.Context,
     tenant: TenantOption,
     named: AsOption = Named.id,
+    version: VersionOption = None,
     jwk: JwkOption = None,
     json: JsonOption = False,
 ) -> None:
     """Grant consent for whom standard input names, one a line.
 
-    As of now: an earlier revocation ends. With --as hl7 and --as fhir the source's key (SANO_SOURCE_KEY_FILE) makes the
-    ids, the same that the source proposes under.
+    An earlier revocation ends. With --as hl7 and --as fhir the source's key (SANO_SOURCE_KEY_FILE) makes the ids, the
+    same that the source proposes under, and the decision is as of now.
     """
-    _decide(context, tenant, named, jwk, json, is_granted=True)
+    _decide(context, tenant, named, version, jwk, json, is_granted=True)
 
 
 @app.command()
@@ -64,18 +69,26 @@ def revoke(
     context: typer.Context,
     tenant: TenantOption,
     named: AsOption = Named.id,
+    version: VersionOption = None,
     jwk: JwkOption = None,
     json: JsonOption = False,
 ) -> None:
     """Revoke consent for whom standard input names, one a line.
 
-    As of now. What was approved under it is trained on no more, and the tenant's policy decides on adapters that were.
+    What was approved under it is trained on no more, and the tenant's policy decides on adapters that were.
     """
-    _decide(context, tenant, named, jwk, json, is_granted=False)
+    _decide(context, tenant, named, version, jwk, json, is_granted=False)
 
 
 def _decide(
-    context: typer.Context, tenant: TenantId, named: Named, jwk: Path | None, json: bool, *, is_granted: bool
+    context: typer.Context,
+    tenant: TenantId,
+    named: Named,
+    version: int | None,
+    jwk: Path | None,
+    json: bool,
+    *,
+    is_granted: bool,
 ) -> None:
     from producers.sources.consents import ListedConsents
     from producers.sources.proposed import propose_whole
@@ -83,6 +96,9 @@ def _decide(
 
     if sys.stdin.isatty():
         typer.echo("one a line; end with Ctrl-D", err=True)
+    if (named is Named.id) != (version is not None):
+        why = "give the publisher's next version" if version is None else "it goes with --as id; others have the time's"
+        raise typer.BadParameter(why, param_hint="--version")
     said = sys.stdin.read(MOST_CHARACTERS + 1)
     if len(said) > MOST_CHARACTERS:
         raise Refused("too-many-consents", "refused: that is too much at once; split it")
@@ -90,8 +106,8 @@ def _decide(
         raise Refused("no-consents", "refused: standard input names nobody; give one a line")
 
     async def act(proposer: Proposer) -> Proposed:
-        version = int(proposer.clock().timestamp() * 1000)
-        source = ListedConsents(said.splitlines(), named.value, is_granted, version, proposer.key, tenant)
+        now = int(proposer.clock().timestamp() * 1000)
+        source = ListedConsents(said.splitlines(), named.value, is_granted, version or now, proposer.key, tenant)
         with counted("publishing") as progress:
             return await propose_whole(proposer, source, progress)
 

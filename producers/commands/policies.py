@@ -48,17 +48,20 @@ async def set_policy(
     Raises :class:`Refused` for fields and values that no policy has, :class:`TenantFenced` and :class:`UnknownTenant`.
     """
     change, changed = policy_set(changes, requested_by), False
+    before = await tenancy.states.read(tenant)
+    replaced = before.state
 
     def noted(state: TenantState) -> TenantState:
-        nonlocal changed
-        after = change(state)
+        nonlocal changed, replaced
+        after, replaced = change(state), state
         changed = after is not state
         return after
 
-    before = await tenancy.states.read(tenant)
     change(before.state)  # refuses, if it does, before anything is published
     await _publish(tenancy, before.state)
     state = (await tenancy.states.swap(tenant, noted, base=before)).state
+    if replaced.policy_version > before.state.policy_version:
+        await _publish(tenancy, replaced)  # who made that version meanwhile may have ended before it said so
     if changed:
         await _publish(tenancy, state)
     return PolicyView(tenant=tenant, version=state.policy_version, changed=changed, policy=state.policy)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from producers.sources.fhir.candidates import consent_of
-from producers.sources.fhir.resources import relative
+from producers.sources.fhir.resources import NAME, relative
 from producers.sources.mllp.conversations import consent_id, patient_of
 from producers.sources.mllp.message import Message
 from producers.sources.source import Said
@@ -20,6 +20,9 @@ from producers.sources.source_key import SourceKey
 from schemas.base.identifiers import OPAQUE_ID_IN_WORDS, OPAQUE_ID_PATTERN
 from schemas.bus.events import ConsentGranted, ConsentRevoked, SourceKind
 from tenancy.errors import Refused
+
+_NO_IDENTIFIER = re.compile(r"[|\"',;\s~]")
+"""A row of a table or a whole segment: it would name somebody whom nobody knows, and be no mistake to anybody."""
 
 Named = Literal["id", "hl7", "fhir"]
 
@@ -43,7 +46,7 @@ class ListedConsents:
         """One decision for each line; a line that names nobody is refused by its number."""
         seen: set[str] = set()
         for number, line in enumerate(self.lines, 1):
-            if not (whom := line.strip()):
+            if not (whom := line.strip().removeprefix("\ufeff")):
                 continue
             try:
                 consent = self._consent(whom)
@@ -61,10 +64,10 @@ class ListedConsents:
                 raise ValueError(f"an id is {OPAQUE_ID_IN_WORDS}")
             return whom
         if self.named == "fhir":
-            if re.fullmatch(r"\S+/\S+", whom) is None:
+            if NAME.fullmatch(patient := relative(whom)) is None:
                 raise ValueError("a reference to a patient is expected, such as Patient/7")
-            return consent_of(relative(whom), self.key, self.tenant)
-        patient = patient_of(Message((("PID", "", "", whom),)))
-        if not patient[0]:
+            return consent_of(patient, self.key, self.tenant)
+        identifier = patient_of(Message((("PID", "", "", whom),)))
+        if not identifier[0] or _NO_IDENTIFIER.search(whom):
             raise ValueError("an identifier as PID-3 has it is expected, such as 4482913^^^MRN")
-        return consent_id(patient, self.key, self.tenant)
+        return consent_id(identifier, self.key, self.tenant)

@@ -152,7 +152,7 @@ def _loaded(folder: Path, precision: Precision) -> tuple[Any, Any]:
             folder, use_safetensors=True, dtype=precision, output_loading_info=True, **how
         )
     except ValueError:
-        raise unfit("transformers knows it only with code of its own, which is not run") from None
+        raise unfit("transformers does not know its kind, or only with code of its own, which is not run") from None
     if [name for name in loading["missing_keys"] if not name.startswith("pooler.")]:
         raise unfit("its weights are not those of its kind: some are missing")
     return tokenizer, model.eval()

@@ -23,8 +23,9 @@ from tenancy.storage.tenant_store import TenantStore
 
 EARLY = 20
 """Answers of a canary before which nothing is said of its rates."""
-FAR_SLOWER = 2.0
-"""Times the bound of the mean time, which so few answers do not exceed by chance."""
+SURELY, FAR_SLOWER = 100, 2.0
+"""So many answers of each side show that a canary is slower that takes so many times its bound of the mean time. Among
+twenty a few long ones would say so too."""
 _Z = 2.576
 _DAY = timedelta(days=1)
 
@@ -69,7 +70,7 @@ def verdict(policy: TenantPolicy, canary: CanaryState, counted: CanaryAnswers, n
         if exceeded is None and _rate(bad, candidate.answers) > allowed:
             exceeded = code
     slowest = policy.canary_slower * _mean(active)
-    if slowest and _mean(candidate) > FAR_SLOWER * slowest and min(candidate.answers, active.answers) >= EARLY:
+    if slowest and _mean(candidate) > FAR_SLOWER * slowest and min(_whole(candidate), _whole(active)) >= SURELY:
         return Verdict("roll-back", "latency")
     if exceeded is None and slowest and _mean(candidate) > slowest:
         exceeded = "latency"
@@ -99,5 +100,8 @@ def _at_least(count: int, of: int) -> float:
 
 def _mean(counted: AnswersCounted) -> float:
     """Seconds of an answer that did not fail; 0 where there is none."""
-    whole = counted.answers - counted.errors
-    return counted.seconds / whole if whole > 0 else 0.0
+    return counted.seconds / _whole(counted) if _whole(counted) > 0 else 0.0
+
+
+def _whole(counted: AnswersCounted) -> int:
+    return counted.answers - counted.errors

@@ -59,7 +59,7 @@ _OLD_IN_WORDS = (
 )
 _AGE_IN_WORDS = re.compile(
     rf"(?<!\w)(?P<age>{_OLD_IN_WORDS})(?=[\s-]?(?:yo\b|y/o|y\.o|yrs?[\s-](?:old|of)|[\s-]years?\s(?:of\sage|young)))|"
-    rf"(?<!\w)(?:he|she|they|pt|patient|mom|mum|mother|dad|father|wife|husband|sister|brother|aunt|uncle|man|woman|lady|who|grand\w{{2,7}})(?:\s(?:is|was|turn(?:s|ed))|'?s)\s"
+    rf"(?<!\w)(?:he|she|they|pt|patient|mom|mum|mother|dad|father|wife|husband|sister|brother|aunt|uncle|man|woman|lady|who|grand\w{{2,7}})(?:\s(?:is|was|turn(?:s|ed))|'s|(?<=he)s)\s"
     rf"(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<alone>{_OLD_IN_WORDS})(?=\s(?:and|but|with|who|now|w/)|\s?[,.;?!)]|\s?$)",
     re.IGNORECASE,
 )

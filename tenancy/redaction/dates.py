@@ -29,7 +29,7 @@ _ISO = re.compile(
 )
 _MONTH_DAY = re.compile(
     rf"(?<![^\W\d_])(?:{_MONTH})[\s,/-]{{0,3}}(?:the\s)?{_DAY}(?![\d%]|:\d)(?!\s?(?:mg|mcg|ml|"
-    rf"units|weeks|wks|yo\b|y/o|year|-\s?(?:day|week|wk|month|year|drug|dose|fold|point)))"
+    rf"units|weeks|wks|hours|hrs|days|yo\b|y/o|year|-\s?(?:day|week|wk|month|year|drug|dose|fold|point)))"
     rf"(?:(?:\s?(?:-|to|through|thru|and|&)\s?){_DAY}(?!\w))?(?:[\s,/-]{{0,3}}(?:of\s)?{_YEAR}(?![\w/%]))?{_TIME}",
     re.IGNORECASE,
 )
@@ -149,13 +149,15 @@ _ORDINAL_OF_WEEK = re.compile(
 _DOTTED = re.compile(r"(?<![\w.,/-])(?P<day>(?:0[1-9]|[12]\d|3[01])\.\s?(?:0[1-9]|1[0-2]))\.(?=\s?[,;:)]|\s|$)")
 """``03.04.``, as much of Europe writes a day without its year."""
 _TWO_PARTS = re.compile(r"(?<![\w./-])(?P<a>\d{1,2})(?P<sign>[/-])(?P<b>\d{1,2})(?![\w/%]|-\d|\.\d)", re.IGNORECASE)
+_SPAN = r"\s(?:hours?|hrs?|days?|w(?:ee)?ks?|months?|years?|yrs?)\b"
 _LABELLED = re.compile(
     r"(?<![^\W\d_])(?:d\.?o\.?b\.?|date\sof\s(?:birth|service|death|admission|discharge|surgery|"
     r"injury)|birth\s?-?date|birthday|b-?day|born(?:\son)?|dos|doa|dod|doi|date|dated|"
     r"d\.o\.s\.)"
-    r"[\s:#=-]{0,3}(?:is\s|was\s|of\s|on\s|in\s)?(?P<date>\d{1,2}[-/. ]{1,2}\d{1,2}(?:[-/. ]{1,"
+    r"[\s:#=-]{0,3}(?:is\s|was\s|of\s|on\s)?(?P<date>\d{1,2}[-/. ]{1,2}\d{1,2}(?:[-/. ]{1,"
     r"2}\d{2,4})?|\d{6}|\d{8}|(?:0?[1-9]|1[0-2])(?:[0-2]\d|3[01])\d\d|"
-    rf"(?:{_MONTH})(?:[\s-]|\sof\s)'?\d\d)(?![\d/])",
+    rf"(?:{_MONTH})(?:[\s-]|\sof\s)'?\d\d(?!{_SPAN}))(?![\d/])|"
+    rf"(?<!\w)born\sin\s(?P<month>(?:{_MONTH})(?:[\s-]|\sof\s)'?\d\d(?!{_SPAN}))(?![\d/])",
     re.IGNORECASE,
 )
 
@@ -267,7 +269,7 @@ def find(text: str) -> Iterator[Found]:
             if pattern is _ORDINAL and (second := _SECOND_ORDINAL.match(text, match.end("day"))):
                 yield second.start("day"), second.end("day"), T.DATE
     for match in _LABELLED.finditer(text):
-        yield match.start("date"), match.end("date"), T.DATE
+        yield *match.span(match.lastgroup or 0), T.DATE
     yield from _two_parts(text)
 
 

@@ -55,8 +55,10 @@ _EMAIL_SAID = re.compile(
 """``bob_s77 at mail.com``, ``jane dot doe at mail dot com``."""
 _ENCODED = re.compile(
     r"(?<![\w+/])(?=[A-Za-z+/]{0,60}\d)(?=[^a-z\s]{0,60}[a-z])(?=[^A-Z\s]{0,60}[A-Z])[A-Za-z0-9+/]{40,}+={0,2}"
-    r"(?:\r?\n(?=[a-z]{0,76}[A-Z0-9+/])(?:[A-Za-z0-9+/]{4}){0,19}(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2,3}={1,2})(?=\s|\Z))*"
+    r"(?:\r?\n(?=[a-z]{0,76}[A-Z0-9+/])(?:[A-Za-z0-9+/]{4}){0,19}(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2,3}={1,2})(?=\r?\n|\Z))*"
 )
+_SHORT_PARTS = 12
+"""Characters between two slashes of a list (``HTN/HLD/T2DM``); base64 has 32 in the mean."""
 """A file in base64, with the lines that go on with it: nobody can read what it says of whom."""
 _HANDLE = re.compile(
     r"(?<![\w@])@[A-Za-z_][\w.]{2,30}|(?<![\w/])[ur]/[A-Za-z_][\w-]{2,30}|(?<!\w)[A-Za-z_][\w.]{2,30}#\d{4}(?!\w)"
@@ -146,12 +148,14 @@ def find(text: str) -> Iterator[Found]:
         (_CAMERA, T.PHOTO),
         (_GS1, T.DEVICE),
         (_UUID, T.ID),
-        (_ENCODED, T.ID),
         (_DEA, T.LICENCE),
     ):
         for match in pattern.finditer(text):
             if not is_public(text, match.start(), match.end()):
                 yield match.start(), match.end(), kind
+    for match in _ENCODED.finditer(text):
+        if len(match.group()) >= _SHORT_PARTS * (1 + match.group().count("/")):
+            yield match.start(), match.end(), T.ID
     for match in _VIN.finditer(text):
         if sum(character.isdigit() for character in match.group()) >= 4 and not match.group().isdigit():
             yield match.start(), match.end(), T.VEHICLE

@@ -41,7 +41,7 @@ ONE_STEP = Hyperparameters(r=8, max_steps=1, per_device_train_batch_size=2, held
 
 
 KILLED = {
-    "curation": ["put:consents", "swap:state", "put:examples", "publish:sano.training.requested"],
+    "curation": ["put:consents", "swap:state", "publish:sano.training.requested", "put:examples"],
     "training": ["put:runs", "swap:state"],
     "ledger": ["put:audit-claims", "put:audit-head", "put:usage"],
     "knowledge": ["put:knowledge", "erase:knowledge"],

@@ -76,8 +76,9 @@ def said(candidate: dict[str, Any], hours: float, active: dict[str, Any] = BESID
         ({**GOOD, "seconds": 251.0}, 168, ("roll-back", "latency")),
         ({**GOOD, "seconds": 500.0}, 0, ("wait", "latency")),
         ({**GOOD, "seconds": 501.0}, 0, ("roll-back", "latency")),
-        ({"answers": 20, "seconds": 51.0}, 0, ("roll-back", "latency")),
-        ({"answers": 19, "seconds": 510.0}, 0, ("wait", "too-few-answers")),
+        ({"answers": 100, "seconds": 251.0}, 0, ("roll-back", "latency")),
+        ({"answers": 99, "seconds": 990.0}, 0, ("wait", "too-few-answers")),
+        ({"answers": 101, "errors": 2, "seconds": 990.0}, 0, ("wait", "too-few-answers")),
     ],
 )
 def test_a_canary_is_promoted_rolled_back_or_left_by_the_bounds_of_the_policy(

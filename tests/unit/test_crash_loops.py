@@ -10,6 +10,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ from consumers.runtime.lane import LaneLimits
 from consumers.runtime.lanes import LaneScheduler
 from consumers.runtime.liveness import Progress
 from consumers.runtime.offsets import Committed, decoded
+from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.runs import InRuns
@@ -419,6 +421,39 @@ async def test_while_others_are_in_hand_no_record_is_noted_to_be_alone() -> None
 
 def killer(*names: str) -> Callable[[str], Any]:
     return lambda name: DIES if name in names else None
+
+
+async def test_a_record_whose_note_could_not_be_cleared_is_not_blamed_for_one_of_another_partition() -> None:
+    store, bus = Store(), Bus()
+    tenancy = assemble(store, KeyFileMasterKey(secrets.token_bytes(32)), bus, "/test")
+    partitions = [(events.TENANTS, number) for number in (0, 1)]
+    made = record_of(Event(subject="t1", data=asked("e1"), time=utc_now(), source="/test"))
+    healthy, kills = (replace(made, partition=number, offset=5, timestamp=1) for number in (0, 1))
+
+    def started() -> CrashLoopGuard:
+        guard = CrashLoopGuard(GROUP, tenancy, POLICY.ended_processes, lambda _: 9)
+        guard.assigned(partitions)
+        return guard
+
+    async def dies(guard: CrashLoopGuard) -> None:
+        async with guard.guarding(kills):
+            await asyncio.Event().wait()
+
+    for _ in range(POLICY.ended_processes):
+        guard = started()
+        with suppress(Poison, Transient):
+            async with guard.guarding(healthy):
+                store.error = StoreUnavailable("out")
+                raise Transient("it failed, and what is noted stays")
+        store.error = None
+        GRAVEYARD.append(asyncio.ensure_future(dies(guard)))
+        for _ in range(50):
+            await asyncio.sleep(0)
+    async with started().guarding(healthy):
+        pass
+    with pytest.raises(Poison):
+        async with started().guarding(kills):
+            pass
 
 
 @pytest.mark.parametrize("before", [0, 2])

@@ -225,8 +225,10 @@ def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacte
 def test_a_file_in_base64_is_an_identifier_to_its_last_line(gate: RedactionGate) -> None:
     pasted = base64.encodebytes(b"Jane Doe, MRN 4482913, 1 Main Street, Springfield. " * 3).decode().strip()
     assert pasted.count("\n") == 2
-    assert gate.redact_text(f"see attached {pasted} thanks").text == "see attached [ID-1] thanks"
-    assert gate.redact_text(f"see {pasted}\nis it ok").text == "see [ID-1]\nis it ok"
+    assert gate.redact_text(f"see attached {pasted}").text == "see attached [ID-1]"
+    assert gate.redact_text(f"see {pasted}\nWarfarin is it ok").text == "see [ID-1]\nWarfarin is it ok"
+    listed = gate.redact_text("Na138/K4/Cl102/HCO324/BUN12/Cr1/Glu98/Mg2/Phos3\nWarfarin 5 mg").text
+    assert listed.endswith("\nWarfarin 5 mg")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +280,9 @@ def test_a_file_in_base64_is_an_identifier_to_its_last_line(gate: RedactionGate)
         "M: 94 bpm, pt 98% on room air, f 98.6, G4P2A1L2, CO-97 or CO-50, Foley K 5.9",
         "the fifth metatarsal, the tenth percentile, on the second dose, A-B-C-D-E approach",
         "per GI start ppi, d/w ID, signed off by RN, per PO intake, per AF protocol. MI said the ecg",
-        "im 90 mg ketorolac, hes 89 today, i am 98% sure, per HB and MCV",
+        "im 90 mg ketorolac, hes 89 today, i am 98% sure, per HB and MCV, patients ninety and over",
+        "surgery due in 4-6 weeks",
+        "d/w GP, GP said ok, verified by XR, per JP drain, per PD catheter, spoke w/ HH nurse",
     ],
 )
 def test_medicine_is_left_alone(gate: RedactionGate, text: str) -> None:

@@ -56,7 +56,7 @@ def test_who_is_named_as_the_source_names_them_is_who_its_proposals_are_of(
     (tmp_path / "m.hl7").write_text(HL7)
     written(tmp_path / "m.ndjson", questionnaire())
     file, lines = {
-        "hl7": ("m.hl7", "4482913^^^MRN\n4482913^^^MRN&2.16&ISO\n\n"),
+        "hl7": ("m.hl7", "\ufeff4482913^^^MRN\n4482913^^^MRN&2.16&ISO\n\n"),
         "fhir": ("m.ndjson", "Patient/p1\nhttps://ehr.example/fhir/Patient/p1/_history/3\n"),
     }[named]
     _, proposed = run("import", file, f"--{named}")
@@ -73,8 +73,13 @@ def test_who_is_named_as_the_source_names_them_is_who_its_proposals_are_of(
 
 def test_consents_by_their_own_ids_need_no_key_of_a_source(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SANO_SOURCE_KEY_FILE")
-    _, decided = run("consent", "grant", lines="consent-7\nconsent-8\n")
-    assert [getattr(data, "consent_id", None) for data in decided] == ["consent-7", "consent-8"]
+    _, decided = run("consent", "grant", "--version", "2", lines="consent-7\nconsent-8\n")
+    assert [(data.consent_id, data.version) for data in decided if isinstance(data, ConsentGranted)] == [
+        ("consent-7", 2),
+        ("consent-8", 2),
+    ]
+    for words in (("--as", "hl7", "--version", "2"), ()):  # the publisher's own numbers go on, the others are times
+        assert run("consent", "grant", *words, lines="consent-7\n")[0].exit_code == 2
     said, nothing = run("consent", "grant", "--as", "hl7", lines="4482913^^^MRN\n")
     assert "key file" in error_line(said, 1)
     assert nothing == []
@@ -82,10 +87,21 @@ def test_consents_by_their_own_ids_need_no_key_of_a_source(run: Run, monkeypatch
 
 @pytest.mark.parametrize(
     ("named", "lines"),
-    [("id", "consent-7\nJane Doe, secret\n"), ("hl7", "1^^^MRN\n^secret^^MRN"), ("fhir", "secret"), ("id", " \n")],
+    [
+        ("id", "consent-7\nJane Doe, secret\n"),
+        ("hl7", "1^^^MRN\n^secret^^MRN"),
+        ("hl7", "PID|1||4482913^^^secret"),
+        ("hl7", '"4482913^^^secret"'),
+        ("hl7", "4482913^^^secret,"),
+        ("fhir", "secret"),
+        ("fhir", "patient/secret"),
+        ("fhir", "Patient/secret,"),
+        ("id", " \n"),
+    ],
 )
 def test_where_one_line_names_nobody_nothing_is_decided_and_nothing_quoted(run: Run, named: str, lines: str) -> None:
-    said, nothing = run("consent", "grant", "--as", named, lines=lines)
+    version = ("--version", "2") if named == "id" else ()
+    said, nothing = run("consent", "grant", "--as", named, *version, lines=lines)
     line = error_line(said, 1)
     assert "refused" in line
     assert "secret" not in line
