@@ -28,6 +28,7 @@ from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
 from tenancy.platform.concurrency import gathered
 from tenancy.platform.logs import SCOPE, trouble_logged
 from tenancy.state.archive import Archive, surplus_adapters, surplus_runs
+from tenancy.state.budgets import is_stopped
 from tenancy.state.leases import Leases, with_run
 from tenancy.state.open_work import LOOKS_AT_ONCE, Left, Marked, OpenWork, announce, everybody
 from tenancy.state.registry import publishable, with_events
@@ -138,7 +139,8 @@ class Runner:
             await self._tidy(tenant)
         unfinished = [(run_id, run) for run_id, run in snapshot.state.runs.items() if not run.is_over]
         self._forget_ended(tenant, {run_id for run_id, _ in unfinished})
-        waiting = await self._tend(tenant, unfinished, workers) if unfinished else None
+        may_begin = not is_stopped(snapshot.state, self.tenancy.clock())
+        waiting = await self._tend(tenant, unfinished, workers, may_begin) if unfinished else None
         if _is_work(snapshot.state):
             return "something", waiting  # or not any more: the next look sees
         await self._sweep_staging(tenant, snapshot.state)  # whoever ended a run may have died before it did
@@ -164,8 +166,12 @@ class Runner:
         paid_by = self.tenancy.clock() - timedelta(seconds=OUTBOX_GRACE_SECONDS)
         return any(entry.time <= paid_by for entry in publishable(state))
 
-    async def _tend(self, tenant: TenantId, unfinished: list[tuple[str, RunState]], workers: Workers) -> Waiting | None:
-        """Do what is to be done for these runs, and return the one that is to be started next."""
+    async def _tend(
+        self, tenant: TenantId, unfinished: list[tuple[str, RunState]], workers: Workers, may_begin: bool
+    ) -> Waiting | None:
+        """Do what is to be done for these runs, and return the one that is to be started next: without ``may_begin``
+        only one of which an attempt was made.
+        """
         try:
             store = await self.tenancy.store(tenant)
         except KeyDestroyed:
@@ -184,7 +190,7 @@ class Runner:
                 await Publication(self.tenancy, store).promote(run_id, self.work_dir)
             elif run.attempts >= MAX_ATTEMPTS and not await leases.alive(run_id, run):
                 await self._give_up(store, run_id, run)
-            elif not busy and waiting is None and self._is_due(tenant, run_id):
+            elif not busy and waiting is None and self._is_due(tenant, run_id) and (may_begin or run.attempts):
                 waiting = Waiting(tenant, run_id, run.attempts + 1)
         return waiting
 

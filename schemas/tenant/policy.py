@@ -133,7 +133,8 @@ class TenantPolicy(Contract):
     )
     on_budget: Literal["warn", "stop"] = Field(
         default="warn",
-        description="at 100 % of the budget. warn: as at 80 %; stop: refuse answers until the month is over",
+        description="at 100 % of the budget. warn: as at 80 %; stop: refuse answers and begin no training until the "
+        "month is over",
     )
     retrieval: bool = Field(
         default=False, description="chat answers are given from the tenant's documents where the request does not say"
