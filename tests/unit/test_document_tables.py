@@ -117,6 +117,11 @@ def test_a_long_remark_over_many_rows_is_said_once() -> None:
     assert [remark.strip() in line for line in lines] == [True, *[False] * 49]
 
 
+@pytest.mark.parametrize("table", ["", "<tr></tr>", "<tr></tr><tr></tr>", "<tr><td></td></tr><tr><td>x</td></tr>"])
+def test_a_table_without_cells_says_nothing(table: str) -> None:
+    assert said(html_blocks(f"<table>{table}</table>y".encode())) == (["x", "y"] if "x" in table else ["y"])
+
+
 def test_a_span_without_end_costs_no_more_than_a_table_has() -> None:
     wide = "<tr><td colspan=99999 rowspan=0>x</td><td>y</td></tr>" * 200
     assert len(said(html_blocks(f"<table>{wide}</table>".encode()))) <= 200

@@ -57,8 +57,8 @@ def rows(table: Sequence[Sequence[str]], headers: int | None = None) -> Iterator
     first cell is empty says more of the row before, and goes on with it. A single cell is a line across the table.
     """
     cells = [[folded(cell) for cell in row] for row in table]
-    if len(cells) == 1:
-        yield from text("; ".join(dict.fromkeys(cell for cell in cells[0] if cell)))
+    if len(cells) < 2:
+        yield from text("; ".join(dict.fromkeys(cell for row in cells for cell in row if cell)))
         return
     known = headers if headers is None or headers < len(cells) else None
     named = int(names_columns(cells)) if known is None else known
