@@ -6,8 +6,8 @@ record of a partition is begun and once that has ended, and from then on says on
 One that ends in good order notes that it has not. Whoever finds a partition that was not given up knows that its
 process died, and is careful with what was there by then: before it begins any such record, or a few of one tenant at
 once, it notes that it has them in hand, side by side with others; so it does with a record that failed and comes
-again. Whoever finds a list of records in hand by which a process died tries each of them alone, and whoever finds one
-alone knows that it ended a process: it counts, and once ``limit`` processes have ended it is passed over.
+again. A process that finds a list of records in hand tries each of them alone. A record that is found alone ended its
+process: that counts, and once ``limit`` processes have ended it is passed over.
 
 So a record that ends every process is found after at most two deaths that count for nobody. Restarts and rebalances
 in good order count for nothing, however many. Neither does an outage: while the store is out nothing can be noted, and
@@ -103,7 +103,7 @@ class CrashLoopGuard:
         """Around one handling. Raises :class:`Poison` for a record over which too many processes ended, and
         :class:`Transient` where that cannot be found out, or not be noted.
         """
-        watch, place = self._watches.get(partition_of(record)), (record.offset, record.timestamp)
+        watch, place = self._watches.get(partition_of(record)), _place(record)
         if watch is None:
             raise Transient("its partition is not this process's any more")
         if not watch.is_read:
@@ -129,7 +129,7 @@ class CrashLoopGuard:
         watch = self._watches.get(partition_of(records[0]))
         if watch is None or not watch.is_read:
             return 0
-        places = [(record.offset, record.timestamp) for record in records]
+        places = list(map(_place, records))
         known = (number for number, place in enumerate(places) if place in watch.suspects or place in watch.failed)
         unsuspected = next(known, len(places))
         if any(self._is_due(watch, place) for place in places[:unsuspected]):
@@ -143,7 +143,7 @@ class CrashLoopGuard:
         async with self._turns.beside_others():
             if watch is None or self._watches.get(watch.partition) is not watch:
                 raise Transient("its partition moved while it waited for its turn")
-            async with self._in_hand(watch, [(record.offset, record.timestamp) for record in records]):
+            async with self._in_hand(watch, list(map(_place, records))):
                 yield
 
     @asynccontextmanager
@@ -162,7 +162,7 @@ class CrashLoopGuard:
 
     async def ended(self, record: Record) -> None:
         """It is over, and under no suspicion any more."""
-        watch, place = self._watches.get(partition_of(record)), (record.offset, record.timestamp)
+        watch, place = self._watches.get(partition_of(record)), _place(record)
         if watch is None:
             return
         watch.failed.discard(place)
@@ -323,3 +323,7 @@ class CrashLoopGuard:
 
     def _key(self, watch: _Watch) -> str:
         return object_keys.record_in_hand(self.group_id, *watch.partition)
+
+
+def _place(record: Record) -> Place:
+    return record.offset, record.timestamp

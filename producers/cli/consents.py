@@ -5,7 +5,6 @@ Who it is about comes from standard input: what is on a command line stays in th
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +14,7 @@ import typer
 from producers.cli.options import JsonOption, TenantOption
 from producers.cli.output import counted, print_json
 from producers.cli.proposing import proposing
+from producers.cli.standard_input import given_text
 
 if TYPE_CHECKING:
     from producers.sources.proposed import Proposed
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Consent to training: grant, revoke.", no_args_is_help=True)
 
-MOST_CHARACTERS = 8 * 1024**2
-
 
 class Named(StrEnum):
-    """What a line of standard input is."""
+    """How a line of standard input names a consent."""
 
     id = "id"
     hl7 = "hl7"
@@ -94,14 +92,10 @@ def _decide(
     from producers.sources.proposed import propose_whole
     from tenancy.errors import Refused
 
-    if sys.stdin.isatty():
-        typer.echo("one a line; end with Ctrl-D", err=True)
     if (named is Named.id) != (version is not None):
         why = "give the publisher's next version" if version is None else "it goes with --as id; others have the time's"
         raise typer.BadParameter(why, param_hint="--version")
-    said = sys.stdin.read(MOST_CHARACTERS + 1)
-    if len(said) > MOST_CHARACTERS:
-        raise Refused("too-many-consents", "refused: that is too much at once; split it")
+    said = given_text("one a line", Refused("too-many-consents", "refused: that is too much at once; split it"))
     if not said.strip():
         raise Refused("no-consents", "refused: standard input names nobody; give one a line")
 

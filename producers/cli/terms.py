@@ -5,7 +5,6 @@ Terms come from standard input: what is on a command line stays in the shell's h
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +12,7 @@ import typer
 from producers.cli.options import TenantArgument
 from producers.cli.platform import read
 from producers.cli.review import is_terminal
+from producers.cli.standard_input import given_text
 
 if TYPE_CHECKING:
     from producers.commands.terms import TermsView
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tenancy.bootstrap import Tenancy
 
 app = typer.Typer(help="The tenant's own terms: add, list, remove.", no_args_is_help=True)
-
-MOST_CHARACTERS = 8 * 1024**2
 
 AllowOption = Annotated[bool, typer.Option("--allow", help="These are no identifiers, whoever takes them for some.")]
 
@@ -96,11 +94,8 @@ def given_terms() -> list[Term]:
     from tenancy.errors import Refused
     from tenancy.redaction.terms import is_telling
 
-    if sys.stdin.isatty():
-        typer.echo("one term a line; end with Ctrl-D", err=True)
-    text = sys.stdin.read(MOST_CHARACTERS + 1)
-    if len(text) > MOST_CHARACTERS:
-        raise Refused("too-many-terms", "refused: that is too much text for a list of terms")
+    too_long = Refused("too-many-terms", "refused: that is too much text for a list of terms")
+    text = given_text("one term a line", too_long)
     terms = []
     for number, line in enumerate(text.splitlines(), 1):
         kind, tab, rest = line.strip().partition("\t")

@@ -22,7 +22,7 @@ from producers.review_page.web import COOKIE
 from producers.sources.approvals_file import read_approvals
 from producers.sources.fhir.importing import FhirFiles
 from producers.sources.fhir.mapping import read_mapping
-from producers.sources.mllp.conversations import Codes, consent_id
+from producers.sources.mllp.conversations import Codes
 from producers.sources.mllp.framing import END, framed
 from producers.sources.mllp.listener import Listener
 from producers.sources.mllp.taking import taking
@@ -78,7 +78,7 @@ async def feed_sent(proposer: Proposer, conversations: Conversations) -> None:
     """The HL7 messages, over an MLLP connection, each once the one before it is acknowledged. Raises
     :class:`Refused`."""
     patient = (ward.PATIENTS[1].record_number, ward.AUTHORITY)
-    consent = consent_id(patient, proposer.key, proposer.tenant)
+    consent = proposer.key.consent_id(proposer.tenant, patient)
     await proposer.publish(ConsentGranted(consent_id=consent, version=1))
     async with Listener(taking(proposer, Codes())).listening(LOOPBACK, 0) as port, asyncio.timeout(SECONDS):
         reader, writer = await asyncio.open_connection(LOOPBACK, port)

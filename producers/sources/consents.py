@@ -1,7 +1,7 @@
 """Yields decisions on consent that somebody lists: by their own ids, or by the patients whom they are about.
 
-A source names the consent of what it proposes after the patient, under its own key. So whoever has that key can decide
-for a patient whom the hospital's system says nothing of, as HL7 v2 does: it carries no consent.
+A source's key makes a consent's id of the patient's identifier. So who has the key can decide for a patient of whom the
+hospital's system says nothing: HL7 v2 carries no consent.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from producers.sources.fhir.candidates import consent_of
 from producers.sources.fhir.resources import NAME, relative
-from producers.sources.mllp.conversations import consent_id, patient_of
+from producers.sources.mllp.conversations import patient_of
 from producers.sources.mllp.message import Message
 from producers.sources.source import Said
 from producers.sources.source_key import SourceKey
@@ -66,8 +65,8 @@ class ListedConsents:
         if self.named == "fhir":
             if NAME.fullmatch(patient := relative(whom)) is None:
                 raise ValueError("a reference to a patient is expected, such as Patient/7")
-            return consent_of(patient, self.key, self.tenant)
+            return self.key.consent_id(self.tenant, [patient])
         identifier = patient_of(Message((("PID", "", "", whom),)))
         if not identifier[0] or _NO_IDENTIFIER.search(whom):
             raise ValueError("an identifier as PID-3 has it is expected, such as 4482913^^^MRN")
-        return consent_id(identifier, self.key, self.tenant)
+        return self.key.consent_id(self.tenant, identifier)

@@ -38,6 +38,10 @@ class SourceKey:
         """An id for what has none that may leave the hospital: the same for the same, and no guess without the key."""
         return f"{of}-{self._mac('id', of, tenant, natural_key)[:ID_DIGITS]}"
 
+    def consent_id(self, tenant: str, patient: Sequence[str]) -> str:
+        """Of how a source names a patient, which leaves the hospital in no other form."""
+        return self.opaque_id("consent", tenant, canonical_json(list(patient)).decode())
+
     def salt(self, tenant: str, example_id: str, version: int, messages: Sequence[ChatMessage]) -> str:
         """The salt of the example's commitment, in hex."""
         chat = canonical_json([message.model_dump() for message in messages]).decode()

@@ -23,9 +23,10 @@ from tenancy.storage.tenant_store import TenantStore
 
 EARLY = 20
 """Answers of a canary before which nothing is said of its rates."""
-SURELY, FAR_SLOWER = 100, 2.0
-"""So many answers of each side show that a canary is slower that takes so many times its bound of the mean time. Among
-twenty a few long ones would say so too."""
+FAR_SLOWER, OF_ANSWERS = 2.0, 100
+"""A mean time so many times its bound ends a canary once each side has so many answers: of fewer, a few long ones could
+make it.
+"""
 _Z = 2.576
 _DAY = timedelta(days=1)
 
@@ -70,7 +71,7 @@ def verdict(policy: TenantPolicy, canary: CanaryState, counted: CanaryAnswers, n
         if exceeded is None and _rate(bad, candidate.answers) > allowed:
             exceeded = code
     slowest = policy.canary_slower * _mean(active)
-    if slowest and _mean(candidate) > FAR_SLOWER * slowest and min(_whole(candidate), _whole(active)) >= SURELY:
+    if slowest and _mean(candidate) > FAR_SLOWER * slowest and min(_whole(candidate), _whole(active)) >= OF_ANSWERS:
         return Verdict("roll-back", "latency")
     if exceeded is None and slowest and _mean(candidate) > slowest:
         exceeded = "latency"

@@ -113,6 +113,10 @@ def _unlisted(text: str, at: int) -> int:
     return end if end > at and signs.AGE_AHEAD.match(text, end) else at
 
 
+def _is_abbreviation(letters: str) -> bool:
+    return letters in signs.NOT_INITIALS or words.is_clinical(letters)
+
+
 def _initials(text: str) -> Iterator[Found]:
     for match in signs.INITIALS.finditer(text):
         letters = re.sub(r"[^A-Z]", "", match.group())
@@ -128,14 +132,12 @@ def _initials(text: str) -> Iterator[Found]:
     for match in signs.INITIALS_AGED.finditer(text):
         start, end = match.span(match.lastgroup or 0)
         letters = text[start:end].replace(".", "").lower()
-        if letters not in signs.NOT_INITIALS and not words.is_clinical(letters):
+        if not _is_abbreviation(letters):
             yield start, end, T.PERSON
     for match in signs.INITIALS_OF_STAFF.finditer(text):
         group = match.lastgroup or "signed"
         letters = match[group].lower()
-        if letters in signs.NO_STAFF_INITIALS:
-            continue
-        if group == "signed" or (letters not in signs.NOT_INITIALS and not words.is_clinical(letters)):
+        if letters not in signs.NO_STAFF_INITIALS and (group == "signed" or not _is_abbreviation(letters)):
             yield match.start(group), match.end(group), T.PERSON
     for match in signs.INITIALS_LOWER.finditer(text):
         yield match.start("initials"), match.end("initials"), T.PATIENT

@@ -57,9 +57,9 @@ _ENCODED = re.compile(
     r"(?<![\w+/])(?=[A-Za-z+/]{0,60}\d)(?=[^a-z\s]{0,60}[a-z])(?=[^A-Z\s]{0,60}[A-Z])[A-Za-z0-9+/]{40,}+={0,2}"
     r"(?:\r?\n(?=[a-z]{0,76}[A-Z0-9+/])(?:[A-Za-z0-9+/]{4}){0,19}(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2,3}={1,2})(?=\r?\n|\Z))*"
 )
-_SHORT_PARTS = 12
-"""Characters between two slashes of a list (``HTN/HLD/T2DM``); base64 has 32 in the mean."""
 """A file in base64, with the lines that go on with it: nobody can read what it says of whom."""
+_SHORT_PARTS = 12
+"""Characters between two slashes of a list (``HTN/HLD/T2DM``); base64 has 64 in the mean."""
 _HANDLE = re.compile(
     r"(?<![\w@])@[A-Za-z_][\w.]{2,30}|(?<![\w/])[ur]/[A-Za-z_][\w-]{2,30}|(?<!\w)[A-Za-z_][\w.]{2,30}#\d{4}(?!\w)"
 )

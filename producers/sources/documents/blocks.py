@@ -14,9 +14,9 @@ _BLANKS = re.compile(r"\s+")
 _DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"[a-z]+")
 LONG_ROW, LONG_REMARK = 2_000, 200
-"""Characters."""
+"""Characters from which nothing is joined to a row, and a remark is not repeated."""
 MOST_WORDS = 4
-"""Of what a column is called."""
+"""In the name of a column."""
 _COLUMNS = frozenset(
     """
     drug drugs medicine medicines medication medications agent agents antibiotic antibiotics brand generic product form
@@ -52,16 +52,15 @@ def titled(level: int, said: str) -> Iterator[Block]:
 def rows(table: Sequence[Sequence[str]], headers: int | None = None) -> Iterator[Block]:
     """The rows of a table, each as ``column: value`` pairs: one that is found by itself says what its numbers are.
 
-    ``headers``: so many of the first rows name the columns; None: whether the first one does is judged by what stands
-    in it. Without names a row is its values: a name that is none would make them say what they do not. A row whose
-    first cell is empty says more of the row before, and goes on with it. A single cell is a line across the table.
+    ``headers``: how many of the first rows name the columns. None, or all of them: :func:`names_columns` judges the
+    first row. Without names a row is its values, since a wrong name would change what they say. A row whose first cell
+    is empty is joined to the row before. A single cell is a line across the table.
     """
     cells = [[folded(cell) for cell in row] for row in table]
     if len(cells) < 2:
         yield from text("; ".join(dict.fromkeys(cell for row in cells for cell in row if cell)))
         return
-    known = headers if headers is None or headers < len(cells) else None
-    named = int(names_columns(cells)) if known is None else known
+    named = headers if headers is not None and headers < len(cells) else int(names_columns(cells))
     names = [" ".join(dict.fromkeys(filter(None, column))) for column in zip_longest(*cells[:named], fillvalue="")]
     body = cells[named:]
     goes_on = _are_subjects([row[0] for row in body if len(row) > 1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bs4 import BeautifulSoup
 from bs4.element import Comment, NavigableString, PageElement, Tag
@@ -77,8 +77,7 @@ def _table(table: Tag) -> Iterator[Block]:
     """Names of columns are the rows of ``thead`` and of ``th`` alone that come first, behind the table's own title."""
     grid: list[list[str]] = []
     headers, is_marked = 0, False
-    for row, cells in _rows(table):
-        tags = row.find_all(("td", "th"))
+    for row, tags, cells in _rows(table):
         is_across = len(cells) == 1 and len(tags) == 1 and _span(tags[0], "colspan") > 1
         is_header = bool(tags) and (_section(row) == "thead" or all(cell.name == "th" for cell in tags))
         if is_across and not grid:
@@ -90,9 +89,9 @@ def _table(table: Tag) -> Iterator[Block]:
     yield from rows(grid, headers or (0 if is_marked else None))
 
 
-def _rows(table: Tag) -> Iterator[tuple[Tag, list[str]]]:
-    """Each row with its cells, those too that reach into it from above or from its left; one cell where it is one that
-    spans them all.
+def _rows(table: Tag) -> Iterator[tuple[Tag, Sequence[Tag], list[str]]]:
+    """Each row with the tags of its cells, and what its columns say, those too that a cell above or to the left spans.
+    A cell that is alone says it once.
     """
     reaching: dict[int, tuple[int, str]] = {}  # by column: rows that a cell above still spans, and what it says
     group: Tag | None = None
@@ -101,12 +100,12 @@ def _rows(table: Tag) -> Iterator[tuple[Tag, list[str]]]:
             group, reaching = row.parent, {}
         said: dict[int, str] = {column: above for column, (_, above) in reaching.items()}
         reaching = {column: (rows - 1, above) for column, (rows, above) in reaching.items() if rows > 1}
-        cells = row.find_all(("td", "th"))
-        if len(cells) == 1 and not said and _span(cells[0], "rowspan") == 1:
-            yield row, [cells[0].get_text(" ")]
+        tags = row.find_all(("td", "th"))
+        if len(tags) == 1 and not said and _span(tags[0], "rowspan") == 1:
+            yield row, tags, [tags[0].get_text(" ")]
             continue
         column = 0
-        for cell in cells:
+        for cell in tags:
             while column in said:
                 column += 1
             down, words = _span(cell, "rowspan"), cell.get_text(" ")
@@ -114,7 +113,7 @@ def _rows(table: Tag) -> Iterator[tuple[Tag, list[str]]]:
                 said[place] = words
                 if down > 1:
                     reaching[place] = (down - 1, words)
-        yield row, [said.get(place, "") for place in range(max(said, default=-1) + 1)]
+        yield row, tags, [said.get(place, "") for place in range(max(said, default=-1) + 1)]
 
 
 def _section(row: Tag) -> str:

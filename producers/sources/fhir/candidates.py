@@ -36,11 +36,6 @@ MOST_TURNS = 64
 MOST_PROVENANCES = 16
 
 
-def consent_of(patient: str, key: SourceKey, tenant: str) -> str:
-    """Of the one name of a patient, ``Patient/id``, which leaves the hospital in no other form."""
-    return key.opaque_id("consent", tenant, canonical_json([patient]).decode())
-
-
 @dataclass(frozen=True)
 class Finder:
     """Finds one tenant's candidates in what was read."""
@@ -91,7 +86,7 @@ class Finder:
         return self.key.opaque_id("example", self.tenant, _natural_key(name))
 
     def consent_id(self, reference: str) -> str:
-        return consent_of(self.resources.named(reference), self.key, self.tenant)
+        return self.key.consent_id(self.tenant, [self.resources.named(reference)])
 
     def chain(self, held: Held) -> list[Held]:
         """A message and what it answers, from the first on. Raises :class:`Refused` where one of them is missing."""

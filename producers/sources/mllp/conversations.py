@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from producers.sources.mllp.message import Message
@@ -50,11 +49,6 @@ def patient_of(message: Message) -> tuple[str, str]:
     return message.part(of, 3), message.part(of, 3, 4)
 
 
-def consent_id(patient: Sequence[str], key: SourceKey, tenant: str) -> str:
-    """Of an identifier and its assigning authority, which leave the hospital in no other form."""
-    return key.opaque_id("consent", tenant, canonical_json(list(patient)).decode())
-
-
 def candidate_of(message: Message, codes: Codes, key: SourceKey, tenant: str) -> Candidate | None:
     """The conversation in the message; None where it holds none, as most results do not.
 
@@ -78,7 +72,7 @@ def candidate_of(message: Message, codes: Codes, key: SourceKey, tenant: str) ->
         messages=tuple(turns),
         natural_key=occurrence,
         author_id=key.opaque_id("author", tenant, author) if author else None,
-        consent_id=consent_id(patient, key, tenant) if patient[0] else None,
+        consent_id=key.consent_id(tenant, patient) if patient[0] else None,
     )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 
-from producers.sources.mllp.conversations import NoCandidate, consent_id
+from producers.sources.mllp.conversations import NoCandidate
 from producers.sources.mllp.message import Message
 from producers.sources.source_key import SourceKey
 from schemas.bus.events import ConsentRevoked
@@ -38,7 +38,7 @@ def revocations(message: Message, key: SourceKey, tenant: str) -> list[ConsentRe
         raise NoCandidate("merged-into-itself")
     at = event_time(message)
     version = max(1, int(at.timestamp() * 1000))
-    return [ConsentRevoked(consent_id=consent_id(one, key, tenant), version=version) for one in retired]
+    return [ConsentRevoked(consent_id=key.consent_id(tenant, one), version=version) for one in retired]
 
 
 def event_time(message: Message) -> datetime:
