@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import chain, cycle, repeat
 from typing import Any
 
 import pytest
 
+from inference.engine import grammar_trial
 from inference.engine.constrained_fields import Constraint
 from inference.engine.errors import EngineRefused
 from inference.engine.grammars import PAUSE_SECONDS, Grammars, TrialEnded, TrialProcess
@@ -224,3 +226,25 @@ async def test_the_process_is_given_no_setting_of_the_replica(monkeypatch: pytes
     process = TrialProcess(sys.executable, "-c", f"print('{{}}', flush=True); input(); {told}")
     assert await process.compiles(Constraint("tools", "json", "{}")) is False
     await process.close()
+
+
+# --- the walk, with the compiler itself and a clock that is told what each step took
+
+
+def walked(monkeypatch: pytest.MonkeyPatch, slow: Iterator[bool]) -> bool:
+    """Whether three digits are walkable, where a step is slow for each true of ``slow``."""
+    import xgrammar
+
+    compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo([*"0123456789", "</s>"], stop_token_ids=[10]))
+    readings = (reading for is_slow in slow for reading in (0.0, 1.0 if is_slow else 0.0))
+    monkeypatch.setattr("inference.engine.grammar_trial.time.process_time", lambda: next(readings))
+    return grammar_trial.is_walkable(grammar_trial.compile_grammar(compiler, "regex", "[0-9]{3}"))
+
+
+def test_a_grammar_that_a_neighbour_makes_slow_at_times_is_walkable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert walked(monkeypatch, cycle([True, True, False]))
+
+
+def test_a_grammar_with_a_step_that_is_slow_each_time_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in range(6):
+        assert not walked(monkeypatch, chain(repeat(False, step), repeat(True)))
