@@ -12,6 +12,7 @@ import httpx
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
 
+from producers.sources.fhir.mapping import FhirMapping
 from producers.sources.fhir.positions import Positions
 from producers.sources.fhir.receiving import Receiver
 from producers.sources.fhir.routes import PATH, Endpoint
@@ -94,6 +95,8 @@ class Ehr:
 
 def _matches(resource: Json, name: str, value: str) -> bool:
     said = resource.get(name)
+    if name == "identifier":
+        return value in [f"{one['system']}|{one['value']}" for one in said or []]
     return any(
         isinstance(one, dict) and one.get("reference") == value
         for one in [said, *(said if isinstance(said, list) else [])]
@@ -148,12 +151,13 @@ class Source:
     key: OKPKey | None = None
     body_bytes: int = 100_000
     take_seconds: float = 20.0
+    mapping: FhirMapping = MAPPING
 
     def __post_init__(self) -> None:
         client = self.ehr.client()
         authorization = self.ehr.backend(client) if self.ehr.needs_token else None
         server = FhirServer(client, BASE, authorization)
-        self.receiver: Receiver | None = Receiver(proposer(self.bus, self.key), MAPPING, server, self.positions)
+        self.receiver: Receiver | None = Receiver(proposer(self.bus, self.key), self.mapping, server, self.positions)
         app = Endpoint(lambda: self.receiver, BEARER, self.body_bytes, self.take_seconds).app()
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://source")
 

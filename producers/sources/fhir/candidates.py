@@ -20,12 +20,13 @@ from producers.sources.fhir.mapping import (
     DocumentMapping,
     Expression,
     FhirMapping,
+    PatientMapping,
     QuestionnaireMapping,
     holds,
     texts,
     values,
 )
-from producers.sources.fhir.resources import Held, Resources, version_of
+from producers.sources.fhir.resources import Held, Resource, Resources, version_of
 from producers.sources.source import Candidate
 from producers.sources.source_key import SourceKey
 from schemas.base.canonical import canonical_json
@@ -34,6 +35,13 @@ from tenancy.errors import Refused
 
 MOST_TURNS = 64
 MOST_PROVENANCES = 16
+
+
+def identifiers(patient: Resource, said: PatientMapping) -> list[str]:
+    """Those of a Patient that are of the mapping's system and not old ones, once each."""
+    of_system = [one for one in patient.get("identifier") or [] if one.get("system") == said.system]
+    found = [str(one.get("value") or "").strip() for one in of_system if one.get("use") != "old"]
+    return list(dict.fromkeys(filter(None, found)))
 
 
 @dataclass(frozen=True)
@@ -62,11 +70,7 @@ class Finder:
 
     def withdrawn(self, held: Held) -> str | None:
         """The id of the example that was made of a resource which was entered in error; None for any other."""
-        said = {
-            "Communication": self.mapping.communication,
-            "QuestionnaireResponse": self.mapping.questionnaire_response,
-            "DocumentReference": self.mapping.document_reference,
-        }.get(held.type)
+        said = self.mapping.conversation(held.type)
         return self.example_id(held.name) if said is not None and holds(said.withdraw, held.body) else None
 
     def answered_on(self) -> frozenset[str]:
@@ -86,7 +90,24 @@ class Finder:
         return self.key.opaque_id("example", self.tenant, _natural_key(name))
 
     def consent_id(self, reference: str) -> str:
+        """Of a patient, by the identifier that the mapping says, else by the reference. Raises :class:`Refused`."""
+        said = self.mapping.patient
+        if said is None:
+            return self.consent_of_reference(reference)
+        return self.key.consent_id(self.tenant, (self._identifier(reference, said), said.authority))
+
+    def consent_of_reference(self, reference: str) -> str:
         return self.key.consent_id(self.tenant, [self.resources.named(reference)])
+
+    def _identifier(self, reference: str, said: PatientMapping) -> str:
+        held = self.resources.get(reference)
+        if held is None or held.type != "Patient":
+            raise Refused("no-identifier", "refused: the Patient whose identifier names the consent is not there")
+        found = identifiers(held.body, said)
+        if len(found) != 1:
+            why = "more than one identifier" if found else "no identifier"
+            raise Refused("no-identifier", f"refused: Patient: it has {why} of the mapping's system")
+        return found[0]
 
     def chain(self, held: Held) -> list[Held]:
         """A message and what it answers, from the first on. Raises :class:`Refused` where one of them is missing."""

@@ -102,8 +102,11 @@ def _decisions(finder: Finder, now: datetime) -> Iterator[ConsentGranted | Conse
             if not whose:
                 raise Refused("no-patient", "refused: Consent: the mapping finds nobody whom it is about")
             decision = decided(held.body, mapping, now)
-            of_whom[finder.consent_id(whose[0])].append(decision)
             refusal = decision.refusal
+            # Also where the mapping names an identifier: what was proposed before it did is under the reference.
+            of_whom[finder.consent_of_reference(whose[0])].append(decision)
+            if finder.mapping.patient is not None:
+                of_whom[finder.consent_id(whose[0])].append(decision)
         except Refused as why:
             refusal = why
         if refusal is not None:

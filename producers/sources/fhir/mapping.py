@@ -93,6 +93,13 @@ class ConsentMapping(Contract):
     limits: tuple[str, ...] = ()
 
 
+class PatientMapping(Contract):
+    """The identifier by which HL7 v2 names the same patients: of this system in FHIR, of this authority in PID-3."""
+
+    system: str = Field(min_length=1)
+    authority: str = ""
+
+
 class ProvenanceMapping(Contract):
     target: FhirPath
 
@@ -104,7 +111,16 @@ class FhirMapping(Contract):
     questionnaire_response: QuestionnaireMapping | None = Field(default=None, alias="QuestionnaireResponse")
     document_reference: DocumentMapping | None = Field(default=None, alias="DocumentReference")
     consent: ConsentMapping | None = Field(default=None, alias="Consent")
+    patient: PatientMapping | None = Field(default=None, alias="Patient")
     provenance: ProvenanceMapping | None = Field(default=None, alias="Provenance")
+
+    def conversation(self, kind: str) -> ConversationMapping | None:
+        """What is said of a kind of resource that may hold a conversation."""
+        return {
+            "Communication": self.communication,
+            "QuestionnaireResponse": self.questionnaire_response,
+            "DocumentReference": self.document_reference,
+        }.get(kind)
 
     @property
     def types(self) -> frozenset[str]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from producers.sources.fhir.candidates import MOST_TURNS, Finder
+from producers.sources.fhir.candidates import MOST_TURNS, Finder, identifiers
 from producers.sources.fhir.importing import CONVERSATIONS, FhirResources, no_owner
 from producers.sources.fhir.mapping import ConsentMapping, FhirMapping, texts, values
 from producers.sources.fhir.notification import Malformed, Notification, NotificationEvent, read_notification
@@ -118,6 +120,11 @@ def _names(events: Sequence[NotificationEvent], types: frozenset[str]) -> list[s
     return [name for name in names if name.partition("/")[0] in types]
 
 
+def _literal(value: str) -> str:
+    """A value in a search, in which these have a meaning."""
+    return re.sub(r"([\\|,$])", r"\\\1", value)
+
+
 @dataclass
 class _Look:
     """Reads what a notification is about, and what is needed to understand that."""
@@ -161,6 +168,7 @@ class _Look:
                 case "Consent" if self.mapping.consent is not None:
                     await self._patients_consents(held.body, self.mapping.consent)
             if held.type in CONVERSATIONS:
+                await self._patient(held)
                 await self._provenances(name)
             return held
         except Deleted:
@@ -208,8 +216,36 @@ class _Look:
     async def _patients_consents(self, body: Resource, mapping: ConsentMapping) -> None:
         """All of the patient's Consents, or a permit could be published over a deny that was not looked at."""
         for reference in texts(mapping.consent, body)[:1]:
-            for resource in await self.server.search("Consent", {"patient": relative(reference)}):
-                self._add(resource, "Consent")
+            for patient in await self._same_patient(reference):
+                for resource in await self.server.search("Consent", {"patient": patient}):
+                    self._add(resource, "Consent")
+
+    async def _same_patient(self, reference: str) -> list[str]:
+        """The Patient, and every other with its identifier where that names the consent: one may permit what another
+        denies.
+        """
+        names, said = {relative(reference): None}, self.mapping.patient
+        if said is None or (patient := await self._known(reference)) is None:
+            return list(names)
+        for value in identifiers(patient.body, said):
+            for resource in await self.server.search("Patient", {"identifier": f"{said.system}|{_literal(value)}"}):
+                with suppress(Refused):  # such a one still has Consents, and is named by each as not valid
+                    self._add(resource, "Patient")
+                names[f"Patient/{resource.get('id')}"] = None
+        return list(names)
+
+    async def _patient(self, held: Held) -> None:
+        said = self.mapping.conversation(held.type)
+        if self.mapping.patient is not None and said is not None:
+            for reference in texts(said.consent, held.body)[:1]:
+                await self._known(reference)
+
+    async def _known(self, reference: str) -> Held | None:
+        """The Patient; None where it cannot be had, which is said where its identifier is asked for."""
+        try:
+            return await self._held(self.resources.named(reference))
+        except Refused:
+            return None
 
     async def _provenances(self, name: str) -> None:
         if self.mapping.provenance is None:
