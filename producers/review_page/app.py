@@ -68,6 +68,8 @@ def provider_of(settings: ReviewPageSettings, key: SourceKey) -> IdentityProvide
         role_claim=settings.review_oidc_role_claim,
         url=settings.review_url,
         key=key,
+        author_claim=settings.review_oidc_author_claim,
+        scope=settings.review_oidc_scope,
     )
 
 

@@ -1,7 +1,8 @@
 """Signs people in by OpenID Connect: authorization code with PKCE, through Authlib.
 
 The identity provider says who it is, as which role and of which tenant, in claims of the ID token. A person's id is
-made of issuer and subject under the source key: the same at each sign-in, and no name.
+made of issuer and subject under the source key: the same at each sign-in, and no name. Another claim may say how the
+record system names the same person, who then does not review what they wrote there.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from producers.review_page.people import Person, role_of
+from producers.sources.fhir.resources import relative
 from producers.sources.source_key import SourceKey
+from schemas.base.identifiers import OpaqueId
 from tenancy.errors import Refused, Transient
 from tenancy.tenant_id import TenantId
 
 CALLBACK = "/sign-in/callback"
 TIMEOUT_SECONDS = 10.0
+MOST_NAMES = 8
+"""Of one person in record systems: they travel in the session's cookie."""
 
 
 class NotLetIn(Refused):
@@ -49,6 +54,8 @@ class IdentityProvider:
     role_claim: str
     url: str
     key: SourceKey = field(repr=False)
+    author_claim: str = "fhirUser"
+    scope: str = "openid"
 
     def _client(self) -> StarletteOAuth2App:
         """A new one for each use: what it read of the provider's keys is never older than the request."""
@@ -57,7 +64,7 @@ class IdentityProvider:
             server_metadata_url=f"{self.issuer.rstrip('/')}/.well-known/openid-configuration",
             client_id=self.client_id,
             client_secret=self.client_secret,
-            client_kwargs={"scope": "openid", "code_challenge_method": "S256", "timeout": TIMEOUT_SECONDS},
+            client_kwargs={"scope": self.scope, "code_challenge_method": "S256", "timeout": TIMEOUT_SECONDS},
         )
 
     async def redirect(self, request: Request) -> Response:
@@ -89,6 +96,20 @@ class IdentityProvider:
                 raise NotLetIn
             [role] = [role] if isinstance(role, str) else role
             identity = f"{self.issuer}|{subject}"
-            return Person(TenantId(tenant), self.key.opaque_id("rev", tenant, identity), role_of(role))
+            return Person(
+                TenantId(tenant),
+                self.key.opaque_id("rev", tenant, identity),
+                role_of(role),
+                self._authored_as(TenantId(tenant), claims.get(self.author_claim)),
+            )
         except (KeyError, TypeError, ValueError, Refused):
             raise NotLetIn from None
+
+    def _authored_as(self, tenant: TenantId, said: Any) -> tuple[OpaqueId, ...]:
+        """The author's ids that FHIR and HL7 make of these names under the same key. Raises :class:`NotLetIn`."""
+        names = [] if said is None else [said] if isinstance(said, str) else said
+        if not isinstance(names, list) or len(names) > MOST_NAMES:
+            raise NotLetIn
+        if not all(isinstance(name, str) and name for name in names):
+            raise NotLetIn
+        return tuple(self.key.opaque_id("author", tenant, relative(name)) for name in names)

@@ -28,11 +28,15 @@ Session = MutableMapping[str, Any]
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who is signed in. ``id`` is opaque."""
+    """Somebody who is signed in. ``id`` is opaque. ``authored_as``: the ids that sources give the same person."""
 
     tenant: TenantId
     id: OpaqueId
     role: Role
+    authored_as: tuple[OpaqueId, ...] = ()
+
+    def wrote(self, author_id: OpaqueId | None) -> bool:
+        return author_id in (self.id, *self.authored_as)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def begin(session: Session, person: Person, now: datetime, limits: Limits) -> No
         tenant=str(person.tenant),
         id=person.id,
         role=person.role,
+        authored_as=person.authored_as,
         token=secrets.token_urlsafe(24),
         name=secrets.token_hex(16),
         ends=int(now.timestamp() + limits.whole_seconds),
@@ -82,7 +87,9 @@ def ends_of(session: Session) -> int:
 def signed_in(session: Session, now: datetime, limits: Limits) -> Person:
     """Who the cookie says is signed in. Raises :class:`NotSignedIn`, and then the session is over."""
     try:
-        person = Person(TenantId(session["tenant"]), session["id"], role_of(session["role"]))
+        person = Person(
+            TenantId(session["tenant"]), session["id"], role_of(session["role"]), tuple(session["authored_as"])
+        )
         left, idle = ends_of(session) - now.timestamp(), now.timestamp() - session["seen"]
     except (KeyError, TypeError, ValueError, Refused):
         raise NotSignedIn from None

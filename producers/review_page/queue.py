@@ -44,7 +44,7 @@ Place = Annotated[str | None, Query(pattern=f"^$|{OPEN_PROPOSAL_PATTERN}")]
 
 def is_for(view: ProposalView, person: Person, session: Session) -> bool:
     """Whether this reviewer has still to look at it: neither the author nor somebody who spoke already."""
-    is_own = person.id == view.author_id or person.id in view.reviewer_ids
+    is_own = person.wrote(view.author_id) or person.id in view.reviewer_ids
     return not is_own and not remembers(session, view.example_id, view.version)
 
 
@@ -92,7 +92,7 @@ async def example(request: Request, page: ThePage, person: Reviewer, example_id:
         messages=found.messages,
         reasons=REASONS,
         kinds=sorted(IdentifierType),
-        is_author=view.author_id == person.id,
+        is_author=person.wrote(view.author_id),
         may_review=is_for(view, person, request.session),
     )
 
@@ -178,6 +178,7 @@ async def _say(
         example_id,
         version=number,
         reviewer_id=person.id,
+        authored_as=person.authored_as,
         verdict=verdict,
         reason_code=reason,
     )

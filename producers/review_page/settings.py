@@ -29,6 +29,10 @@ class ReviewPageSettings(PlatformSettings):
     review_oidc_client_secret: SecretStr | None = None
     review_oidc_tenant_claim: str = Field(default="sano_tenant", min_length=1, description="claim: one tenant's id")
     review_oidc_role_claim: str = Field(default="sano_role", min_length=1, description="claim: one role")
+    review_oidc_author_claim: str = Field(
+        default="fhirUser", min_length=1, description="claim: who the person is to FHIR or HL7, and so wrote"
+    )
+    review_oidc_scope: str = Field(default="openid", pattern=r"\bopenid\b", description="what is asked for at sign-in")
     review_idle_seconds: float = Field(default=1800.0, ge=60, le=DAY_SECONDS, description="a session unused for this")
     review_session_seconds: float = Field(default=28_800.0, ge=60, le=DAY_SECONDS, description="a session's whole life")
 

@@ -101,6 +101,33 @@ async def test_who_has_not_exactly_one_tenant_and_one_role_is_not_let_in(desk: D
         desk.page.provider.person_of({**WHO, **changed})
 
 
+async def test_who_wrote_a_text_in_the_record_system_does_not_review_it(desk: Desk, provider: Provider) -> None:
+    key = SourceKey(b"k" * 32)
+    by_fhir, by_hl7 = (key.opaque_id("author", "t1", name) for name in ("Practitioner/12", "4711"))
+    await desk.review().handle(await desk.review().proposed("e1", author_id=by_fhir))
+    await desk.review().handle(await desk.review().proposed("e2", author_id=by_hl7))
+    await desk.review().handle(await desk.review().proposed("e3", author_id=key.opaque_id("author", "t1", "4712")))
+    provider.claims = {**WHO, "fhirUser": ["https://ehr.example/fhir/Practitioner/12", "4711"]}
+    browser = Browser(desk.app)
+    await sign_in(browser)
+    for example in ("e1", "e2"):
+        assert "You wrote or edited this version" in await browser.look(f"/examples/{example}")
+        answer = await browser.send_form(f"/examples/{example}/approve", version="1")
+        assert answer.status_code == 409
+        assert "does not review it" in answer.text
+    await browser.look("/examples/e3")
+    assert (await browser.send_form("/examples/e3/approve", version="1")).status_code == 303
+    [said] = await desk.curated()
+    assert getattr(said, "example_id", None) == "e3"
+
+
+@pytest.mark.parametrize("said", [7, {"a": 1}, [""], ["a", 1], ["x"] * 9], ids=str)
+async def test_who_is_nobody_that_could_be_known_again_is_not_let_in(desk: Desk, said: Any) -> None:
+    assert desk.page.provider is not None
+    with pytest.raises(NotLetIn):
+        desk.page.provider.person_of({**WHO, "fhirUser": said})
+
+
 LIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "another nonce": lambda claims: {**claims, "nonce": "other"},
     "no nonce": lambda claims: {name: value for name, value in claims.items() if name != "nonce"},
