@@ -24,7 +24,7 @@ from schemas.objects.state import TenantState
 from tenancy.state import archive
 from tenancy.tenant_id import TenantId
 from tests.fixtures.examples import examples
-from tests.world.deliveries import READ, Deliveries, Stage, all_again, stages
+from tests.world.deliveries import READ, STRAIGHT, Deliveries, Stage, all_again, stages
 from tests.world.final_state import canonical, difference, final_state
 from tests.world.world import POLICY
 
@@ -183,6 +183,15 @@ def test_the_orders_are_of_all_that_every_consumer_reads(tmp_path: Path) -> None
     assert {name: set(topics) for name, topics in READ.items()} == {
         service.name: set(service.topics) - unused for service in Deliveries(tmp_path).services
     }
+
+
+@pytest.mark.parametrize(("stage", "in_runs"), [(STRAIGHT, False), (Stage(), True)])
+async def test_a_schedule_handles_like_events_at_once_and_the_straight_run_each_by_itself(
+    tmp_path: Path, stage: Stage, in_runs: bool
+) -> None:
+    world = Deliveries(tmp_path)
+    await world.run(Lives(world).all()[:3], [stage] * 3)
+    assert (world.in_runs > 0) is in_runs
 
 
 def test_the_undisturbed_life_does_all_that_it_is_meant_to() -> None:

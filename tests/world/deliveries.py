@@ -3,7 +3,8 @@
 Each consumer group has a position of its own on each partition, and a partition here is one tenant's events of one
 topic. A partition is read in its order; nothing is in order between partitions or between groups. A group may be
 taken back on a partition, after which all that follows comes again, or may get one earlier event once more, as from a
-redrive. A schedule is a list of such moves, and an empty one is the straight run.
+redrive. Like events that follow each other are handled at once, as a lane takes them; in the straight run, which an
+empty schedule is, each is handled by itself. A schedule is a list of such moves.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from hypothesis import strategies as st
 
@@ -124,6 +126,7 @@ class Deliveries(World):
     positions: dict[tuple[str, str, str], int]
     effects: list[tuple[str, str, str, str]]
     order: tuple[str, ...] | None = None
+    in_runs: int = 0
 
     def salt(self, tenant: TenantId, example_id: str, version: int) -> str:
         return hashlib.sha256(f"{tenant}|{example_id}|{version}".encode()).hexdigest()
@@ -156,8 +159,9 @@ class Deliveries(World):
                     if back <= position:
                         await self._delivered(service, log[position - back])
             case Next():
-                for _ in range(move.count):
-                    await self._next(service, move.topic, move.tenant)
+                until = position + move.count
+                while self.positions.get(at, 0) < until and await self._some(service, *at[1:], until):
+                    pass
 
     async def _look(self, what: str) -> None:
         match what:
@@ -186,11 +190,24 @@ class Deliveries(World):
             service = self.service(name)
             for topic in READ[name]:
                 for tenant in self.keys_of(topic):
-                    while await self._next(service, topic, tenant):
+                    if self.order is None:
+                        moved |= await self._next(service, topic, tenant)
+                        continue
+                    while await self._some(service, topic, tenant):
                         moved = True
-                        if self.order is None:
-                            break
         return moved
+
+    async def _some(self, service: Service, topic: str, tenant: str, until: int | None = None) -> bool:
+        """Like events that follow each other at once, as a lane takes them, else the next one."""
+        at = (service.name, topic, tenant)
+        left = self.partition(topic, tenant)[self.positions.get(at, 0) : until]
+        run = list(takewhile(lambda event: event.type == left[0].type, left))
+        outcomes = await self.handle_run(service, run) if run else []
+        for event, outcome in zip(run, outcomes, strict=False):
+            self._note(service, event, outcome)
+        self.positions[at] = self.positions.get(at, 0) + len(outcomes)
+        self.in_runs += len(outcomes)
+        return bool(outcomes) or await self._next(service, topic, tenant)
 
     async def _next(self, service: Service, topic: str, tenant: str) -> bool:
         at = (service.name, topic, tenant)
@@ -208,9 +225,12 @@ class Deliveries(World):
             return False
         except Refused:
             outcome = Outcome.DEAD_LETTERED
+        self._note(service, event, outcome)
+        return True
+
+    def _note(self, service: Service, event: Event, outcome: Outcome | None) -> None:
         if outcome in (Outcome.EFFECT, Outcome.DEAD_LETTERED):
             self.effects.append((service.name, event.subject, event.type, event.data.natural_key()))
-        return True
 
     def service(self, name: str) -> Service:
         """The consumer of this name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -31,6 +32,7 @@ from consumers.purge.driver import PurgeReconciler
 from consumers.purge.handlers import PurgePorts
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.watchdog import Watchdog
+from consumers.runtime.runs import InRuns
 from consumers.training import app as training_app
 from consumers.training.handlers import TrainingPorts
 from consumers.training.runner import Runner
@@ -59,7 +61,7 @@ from schemas.tenant.policy import TenantPolicy
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import Publisher
-from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, TenantFenced, Transient
+from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, Refused, TenantFenced, Transient
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.state.leases import Leases
 from tenancy.storage.keys import encrypt_inline
@@ -311,6 +313,21 @@ class World:
             raise KeepsFailing
         self.outcomes.append((service.name, event.type, outcome))
         return outcome
+
+    async def handle_run(self, service: Service, run: Sequence[Event]) -> Sequence[Outcome]:
+        """One handling of several like events of a tenant; none where the first is to be handled by itself."""
+        handler = service.handlers.get(type(run[0].data))
+        if not isinstance(handler, InRuns) or len(run) < 2:
+            return []
+        try:
+            outcomes = await handler.several(run, service.ports)
+        except TenantFenced:
+            outcomes = [Outcome.REFUSED_PURGED] * len(run)
+        except (Transient, Refused):
+            return []
+        told = zip(run, outcomes, strict=False)
+        self.outcomes.extend((service.name, event.type, outcome) for event, outcome in told)
+        return outcomes
 
     async def step(self) -> bool:
         """Everything once; whether anything happened. A crash leaves the event where it was."""
