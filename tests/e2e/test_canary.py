@@ -21,6 +21,7 @@ from deploy.local.kafka import KafkaCluster
 from deploy.local.services import SHARED_MEMORY
 from schemas.bus import events
 from schemas.bus.topics import dead_letter_topic
+from schemas.evidence.purposes import Purpose
 from schemas.objects import object_keys
 from schemas.stores.registry import STORES, kept, of_medium, store_of_key
 from tenancy.bootstrap import master_key, trust
@@ -214,6 +215,17 @@ def test_the_purge_is_certified_and_delivering_everything_again_has_no_effect(li
     assert life.redelivery is not None
     assert life.redelivery.events > 20
     assert life.redelivery.effects == 0
+
+
+def test_every_key_was_rotated_amid_the_life_and_what_either_signed_is_believed(life: Life) -> None:
+    """No process was restarted: the purge is by the new keys, of what the old ones had signed."""
+    envelope = json.loads(life.certificate)
+    assert {one["keyid"] for one in envelope["signatures"]} <= life.rotated[Purpose.CERTIFICATE]
+    new = life.rotated[Purpose.EVENT]
+    assert life.signed_since[events.AdapterReady.type].isdisjoint(new)
+    for data in (events.PurgeFenced, events.ReplicaEvicted, events.PurgeCompleted):
+        assert life.signed_since[data.type] <= new, data.type
+    assert life.answer_by_new_token == 200, "and all later answers are by a token of the old key"
 
 
 def test_in_the_bucket_only_what_is_kept_on_purpose_names_the_purged_tenant(life: Life) -> None:

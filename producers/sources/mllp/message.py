@@ -17,11 +17,14 @@ CHARACTER_SETS = {
     "ASCII": "ascii",
     "UNICODE UTF-8": "utf-8",
     "UNICODE": "utf-8",
-    "8859/1": "iso-8859-1",
-    "8859/2": "iso-8859-2",
-    "8859/15": "iso-8859-15",
+    **{f"8859/{part}": f"iso-8859-{part}" for part in (*range(1, 10), 15)},
+    "GB 18030-2000": "gb18030",
+    "KS X 1001": "euc_kr",
+    "BIG-5": "big5",
 }
-"""Of MSH-18. What is not here, or is not what was sent, is refused: text that was read wrongly is redacted wrongly."""
+"""Of MSH-18, as HL7 table 0211 has them; those of Japan change their set within a text, and are not read.
+
+What is not here, or is not what was sent, is refused: text that was read wrongly is redacted wrongly."""
 
 _BATCH = ("FHS", "BHS", "BTS", "FTS")
 _DEFAULTS = "^~\\&"
