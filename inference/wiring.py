@@ -21,6 +21,7 @@ from inference.adapters.adapter_files import AdapterFiles, adapter_folder
 from inference.adapters.pins import Pins, pin_limit
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.adapters.switching import Switching
 from inference.api.answers import Answers
 from inference.api.embeddings import Embeddings
 from inference.api.feedback import Feedback
@@ -209,7 +210,8 @@ class Replica:
             frame_characters = settings.max_model_len * FRAME_CHARACTERS_PER_TOKEN
             views = TenantStateCache(tenancy, settings.state_ttl_seconds)
             ids = AnswerIds(tenancy, views.require_admitted)
-            views.on_blocked = (turns.forget, ids.forget, pins.forget)
+            switching = Switching(placement)
+            views.on_blocked = (turns.forget, ids.forget, pins.forget, switching.forget)
             database = await stack.enter_async_context(opened(settings))
             in_database = None if database is None else DatabaseSearch(tenancy, database, views.require_admitted)
             if in_database is not None:
@@ -243,7 +245,7 @@ class Replica:
             await warming.warm()
             self.engine, self.consumer, self.lease = engine, consumer, lease
             self.api.answers = Answers(
-                engine, grammars, views, placement, lease, meter, Salts(), turns, retrieval, ids.new
+                engine, grammars, views, placement, switching, lease, meter, Salts(), turns, retrieval, ids.new
             )
             self.api.embeddings = Embeddings(embedder, views, meter, turns)
             spent = Spent(tenancy.objects, tenancy.clock)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 from inference.adapters.placement import Placement
+from inference.adapters.switching import Switching
 from inference.api.conversations import conversation
 from inference.api.sizes import prompt_tokens, sequences
 from inference.engine.constrained_fields import Constraint
@@ -127,6 +128,7 @@ class Answers:
     grammars: GrammarTrial
     views: TenantStateCache
     placement: Placement
+    switching: Switching
     lease: ReplicaLease
     meter: UsageMeter
     salts: Salts
@@ -149,6 +151,8 @@ class Answers:
         policy = state.policy
         self.turns.rates.admit(tenant, policy)
         adapter = await self.views.adapter(tenant, body.get("model"), partial(conversation, conversation_header, body))
+        if body.get("model") in (None, ACTIVE) and adapter == state.active_adapter:
+            adapter = self.switching.answering(tenant, state)
         version = version_of(state, adapter) if body.get("model") in (None, ACTIVE) else None
         try:
             return await self._answered(tenant, kind, body, state, adapter, version)

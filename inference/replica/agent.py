@@ -53,9 +53,9 @@ async def on_adapter_activated(event: Event[AdapterActivated | AdapterRolledBack
     """The next request of this tenant sees what answers now: the state was swapped before this was published, so that
     nothing is changed by it but a cached view, which is dropped.
 
-    The replica loads the new adapter first, so that nobody waits for it: where it has loaded what answered before,
-    keeps the tenant's adapter loaded, or has a place that nobody uses. What runs goes on as it began. The outcome of
-    this, which bears the replica's name, acknowledges the change.
+    The replica loads the new adapter first: where it has loaded what answered before, keeps the tenant's adapter
+    loaded, or has a place that nobody uses. Until it is loaded :mod:`inference.adapters.switching` lets the one before
+    answer. What runs goes on as it began. The outcome of this, which bears the replica's name, acknowledges the change.
     """
     data = event.data
     tenant = TenantId(event.subject)

@@ -51,8 +51,8 @@ _REPLICA = (
     Store(
         name="replica.tables",
         medium="process-memory",
-        where="tables of a replica's server: cached tenant states, adapters loaded or loading, and the keys "
-        "of ids of answers",
+        where="tables of a replica's server: cached tenant states, adapters loaded or loading, which of them answered "
+        "each tenant last, and the keys of ids of answers",
         holds="tenant ids, the states of tenants (ids, digests, times), digests of adapters, and keys derived from "
         "data keys that sign ids and open nothing",
         protection="references",
@@ -97,9 +97,9 @@ _REPLICA = (
         name="memory.remembered-ids",
         medium="process-memory",
         where="ids that a replica or consumer remembers: fenced and purged tenants, completed purges, retired "
-        "adapters, failed loads, ids given to vLLM, today's count of usage reports, its own earlier processes, "
-        "which grammars have compiled, which tokens' signatures were right, and the identity providers that it asked "
-        "for their keys",
+        "adapters, loads ahead and failed ones, ids given to vLLM, today's count of usage reports, its own earlier "
+        "processes, which grammars have compiled, which tokens' signatures were right, and the identity providers "
+        "that it asked for their keys",
         holds="tenant ids, ids of purges, digests of adapters and tokens, HMACs of grammars under a key of this "
         "process, and issuers with their public keys, without their tenants",
         protection="references",

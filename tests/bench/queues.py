@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from inference.adapters.switching import Switching
 from inference.api.answers import Answers
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
@@ -85,7 +86,9 @@ class Bench:
     def through_turns(self, adapters: dict[TenantId, str]) -> Ask:
         stands: Any = _Stands(adapters)
         turns = Turns(FairQueue(self.capacity), longest=CONTEXT)
-        answers = Answers(self.engine, stands, stands, stands, stands, UsageMeter(), Salts(), turns, stands, any_id)
+        answers = Answers(
+            self.engine, stands, stands, stands, Switching(stands), stands, UsageMeter(), Salts(), turns, stands, any_id
+        )
 
         async def ask(tenant: TenantId, adapter: str | None, tokens: int = 8) -> float:
             started = time.perf_counter()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from inference.adapters.adapter_files import AdapterFiles, FetchedAdapter
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.adapters.switching import Switching
 from inference.api.answers import Answers
 from inference.engine.engine import Engine
 from inference.engine.grammars import Grammars
@@ -134,6 +135,7 @@ class Replica:
             Grammars.of(base_model),
             views,
             placement,
+            Switching(placement),
             lease,
             UsageMeter(),
             Salts(),

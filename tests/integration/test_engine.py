@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from inference.adapters.switching import Switching
 from inference.api.answers import Answers, HeldStream
 from inference.engine import request_fields
 from inference.engine.config import EngineConfig
@@ -403,7 +404,9 @@ async def test_a_caller_who_hangs_up_is_charged_for_what_it_was_given(engine: En
     unused: Any = None
     views: Any = Views()
     meter = UsageMeter()
-    answers = Answers(engine, unused, views, unused, unused, meter, Salts(), turns(), retrieval(unused), any_id)
+    answers = Answers(
+        engine, unused, views, unused, Switching(unused), unused, meter, Salts(), turns(), retrieval(unused), any_id
+    )
     body = chat_body(tokens=200, stream=True, n=n, temperature=1)
     body = body if kind == "chat" else {**body, "prompt": QUESTION, "messages": None}
     stream = (await answers.answer(TenantId(OWNER), kind, body)).body

@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from inference.adapters.adapter_files import FetchedAdapter
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.adapters.switching import Switching
 from inference.api.answers import Answers
 from inference.api.feedback import Feedback
 from inference.api.routes import Api
@@ -217,7 +218,6 @@ class Bench:
         self.turns = turns()
         self.views = TenantStateCache(self.tenancy, 0.0)
         self.ids = AnswerIds(self.tenancy, self.views.require_admitted)
-        self.views.on_blocked = (self.turns.forget, self.ids.forget)
         self.lease = ReplicaLease(self.tenancy, "replica-0", "c" * 64, 30.0, NOW)
         self.reader = InMemoryMetricReader()
         meter = MeterProvider(metric_readers=[self.reader]).get_meter("test")
@@ -245,11 +245,14 @@ class Bench:
 
     def answering(self, engine: Any, grammars: Any, placement: Placement) -> Answers:
         """Answer by these from now on, and by the bench's own parts else."""
+        self.switching = Switching(placement)
+        self.views.on_blocked = (self.turns.forget, self.ids.forget, self.switching.forget)
         made = self.api.answers = Answers(
             engine,
             grammars,
             self.views,
             placement,
+            self.switching,
             self.lease,
             self.meter,
             Salts(bytes(32)),

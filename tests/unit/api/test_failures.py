@@ -18,6 +18,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.adapters.switching import Switching
 from inference.api.answers import Answer, Answers, HeldStream
 from inference.api.routes import Api
 from inference.engine.errors import EngineDead, EngineRefused
@@ -227,6 +228,7 @@ async def _replica(objects: MemoryObjectStore) -> FastAPI:
             FakeGrammars(),
             TenantStateCache(tenancy, 0.0),
             placement,
+            Switching(placement),
             lease,
             UsageMeter(),
             Salts(bytes(32)),

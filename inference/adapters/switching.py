@@ -1,0 +1,69 @@
+"""Lets a tenant's adapter go on answering until the one that became active after it is loaded, so that no answer waits
+for a load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from inference.adapters.placement import Placement
+from inference.errors import RequestRefused
+from schemas.objects.state import TenantState
+from tenancy.platform.logs import SCOPE
+from tenancy.platform.recent_set import REMEMBERED, RecentSet
+from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.inference")
+
+
+@dataclass
+class Switching:
+    """Which adapter answered each tenant last on this replica, and the loads of those that follow.
+
+    One attempt at a load is waited for so: where it fails, requests are answered or refused as without this.
+    """
+
+    placement: Placement
+    _last: OrderedDict[TenantId, str] = field(default_factory=OrderedDict, init=False)
+    _loads: dict[str, asyncio.Task[None]] = field(default_factory=dict, init=False)
+    _tried: RecentSet[str] = field(default_factory=RecentSet, init=False)
+
+    def answering(self, tenant: TenantId, state: TenantState) -> str | None:
+        """The adapter for a request that names none: the active one, or while that is loaded the one before."""
+        active, last = state.active_adapter, self._last.get(tenant)
+        if active is None:
+            self.forget(tenant)
+            return None
+        if last is not None and last != active and not self.placement.has(active) and self._stands_in(state, last):
+            if active in self._loads:
+                return last
+            if active not in self._tried:
+                self._tried.add(active)
+                self._loads[active] = asyncio.create_task(self._load(tenant, active))
+                return last
+        self._last[tenant] = active
+        self._last.move_to_end(tenant)
+        if len(self._last) > REMEMBERED:
+            self._last.popitem(last=False)
+        return active
+
+    def _stands_in(self, state: TenantState, digest: str) -> bool:
+        """Whether it may still answer: it is loaded, and neither retired nor left by a rollback."""
+        adapter = state.adapters.get(digest)
+        may_answer = adapter is not None and adapter.status == "ready" and not adapter.rolled_back
+        return may_answer and self.placement.has(digest)
+
+    async def _load(self, tenant: TenantId, digest: str) -> None:
+        try:
+            async with self.placement.held(tenant, digest):
+                pass
+        except RequestRefused as refused:
+            logger.warning("adapter not loaded ahead", extra={"adapter": digest, "reason": refused.code})
+        finally:
+            del self._loads[digest]
+
+    def forget(self, tenant: TenantId) -> None:
+        self._last.pop(tenant, None)
