@@ -12,11 +12,12 @@ from joserfc.jwk import OKPKey
 from producers.sources.fhir.candidates import Finder
 from producers.sources.fhir.importing import FhirFiles, FhirResources, conversations
 from producers.sources.fhir.mapping import FhirMapping, read_mapping
-from producers.sources.fhir.resources import Resources, validated
+from producers.sources.fhir.resources import Resources, stand_in, validated
 from producers.sources.proposed import Proposed, propose
 from producers.sources.proposing import Proposer
 from producers.sources.source_key import SourceKey
 from tenancy.bus import RecordingPublisher
+from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
 from tests.fixtures.gates import GATE, NAME
 
@@ -102,10 +103,16 @@ def proposer(publisher: RecordingPublisher, key: OKPKey | None = None) -> Propos
     return Proposer(TENANT, public, SourceKey(b"k" * 32), GATE, publisher, "/test", lambda: NOW)
 
 
-async def made_from(*resources: Json, mapping: FhirMapping = MAPPING) -> Proposed:
+async def made_from(*resources: Json, mapping: FhirMapping = MAPPING, damaged: bool = False) -> Proposed:
+    """``damaged``: what is not valid is stood in for, as the sources do it."""
     held = Resources()
     for number, resource in enumerate(resources):
-        read = validated(resource, mapping.types | {"Binary"})
+        try:
+            read = validated(resource, mapping.types | {"Binary"})
+        except Refused:
+            if not damaged:
+                raise
+            read = stand_in(resource)
         if read is not None:
             held.add(read, where=f"entry {number}")
     of = proposer(RecordingPublisher())

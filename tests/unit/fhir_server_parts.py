@@ -63,6 +63,8 @@ class Ehr:
         if self.needs_token and request.headers.get("authorization") != f"Bearer token-{self.tokens}":
             return httpx.Response(401)
         path, _, query = url.removeprefix(f"{BASE}/").partition("?")
+        if request.method == "POST" and path.endswith("/_search"):
+            path, query = path.removesuffix("/_search"), request.content.decode()
         if path.endswith("/$events"):
             said = {name: values[0] for name, values in parse_qs(query).items()}
             first, last = int(said["eventsSinceNumber"]), int(said["eventsUntilNumber"])
@@ -77,7 +79,9 @@ class Ehr:
             found = [
                 one for one in self.resources.values() if one.get("resourceType") == path and _matches(one, name, value)
             ]
-            return httpx.Response(200, json=_page(found, url))
+            entries = [{"resource": one} for one in found]
+            whole = {"resourceType": "Bundle", "type": "searchset", "entry": entries}
+            return httpx.Response(200, json=whole if request.method == "POST" else _page(found, url))
         if path not in self.resources:
             return httpx.Response(404)
         return httpx.Response(200, json=self.resources[path]) if self.resources[path] else httpx.Response(410)

@@ -37,10 +37,10 @@ MOST_TURNS = 64
 MOST_PROVENANCES = 16
 
 
-def identifiers(patient: Resource, said: PatientMapping) -> list[str]:
-    """Those of a Patient that are of the mapping's system and not old ones, once each."""
+def identifiers(patient: Resource, said: PatientMapping, *, also_former: bool = False) -> list[str]:
+    """Those of a Patient that are of the mapping's system, once each; without ``also_former`` none that is old."""
     of_system = [one for one in patient.get("identifier") or [] if one.get("system") == said.system]
-    found = [str(one.get("value") or "").strip() for one in of_system if one.get("use") != "old"]
+    found = [str(one.get("value") or "").strip() for one in of_system if also_former or one.get("use") != "old"]
     return list(dict.fromkeys(filter(None, found)))
 
 
@@ -91,23 +91,27 @@ class Finder:
 
     def consent_id(self, reference: str) -> str:
         """Of a patient, by the identifier that the mapping says, else by the reference. Raises :class:`Refused`."""
-        said = self.mapping.patient
-        if said is None:
+        if self.mapping.patient is None:
             return self.consent_of_reference(reference)
-        return self.key.consent_id(self.tenant, (self._identifier(reference, said), said.authority))
+        [consent_id] = self.consents_by_identifier(reference, self.mapping.patient, permits=True)
+        return consent_id
 
-    def consent_of_reference(self, reference: str) -> str:
-        return self.key.consent_id(self.tenant, [self.resources.named(reference)])
+    def consents_by_identifier(self, reference: str, said: PatientMapping, *, permits: bool) -> list[str]:
+        """What is permitted needs the patient's one identifier; what is not holds for each that there is or was.
 
-    def _identifier(self, reference: str, said: PatientMapping) -> str:
+        Raises :class:`Refused`.
+        """
         held = self.resources.get(reference)
         if held is None or held.type != "Patient":
             raise Refused("no-identifier", "refused: the Patient whose identifier names the consent is not there")
-        found = identifiers(held.body, said)
-        if len(found) != 1:
+        found = identifiers(held.body, said, also_former=not permits)
+        if not found or (permits and len(found) > 1):
             why = "more than one identifier" if found else "no identifier"
             raise Refused("no-identifier", f"refused: Patient: it has {why} of the mapping's system")
-        return found[0]
+        return [self.key.consent_id(self.tenant, (value, said.authority)) for value in found]
+
+    def consent_of_reference(self, reference: str) -> str:
+        return self.key.consent_id(self.tenant, [self.resources.named(reference)])
 
     def chain(self, held: Held) -> list[Held]:
         """A message and what it answers, from the first on. Raises :class:`Refused` where one of them is missing."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from producers.sources.fhir.resources import NAME, Resources, denial, relative, validated
+from producers.sources.fhir.resources import NAME, Resources, relative, stand_in, validated
 from producers.sources.source import placed
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
@@ -43,7 +43,7 @@ def read_files(paths: Sequence[Path], types: frozenset[str]) -> tuple[Resources,
                 resource = validated(value, types | _BESIDE)
             except Refused as refusal:
                 refused.append(placed(where, refusal))
-                resource = denial(value)
+                resource = stand_in(value)
             try:
                 if resource is not None:
                     resources.add(resource, full_url, where)

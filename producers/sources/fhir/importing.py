@@ -105,8 +105,9 @@ def _decisions(finder: Finder, now: datetime) -> Iterator[ConsentGranted | Conse
             refusal = decision.refusal
             # Also where the mapping names an identifier: what was proposed before it did is under the reference.
             of_whom[finder.consent_of_reference(whose[0])].append(decision)
-            if finder.mapping.patient is not None:
-                of_whom[finder.consent_id(whose[0])].append(decision)
+            if (said := finder.mapping.patient) is not None:
+                for consent_id in finder.consents_by_identifier(whose[0], said, permits=decision.granted):
+                    of_whom[consent_id].append(decision)
         except Refused as why:
             refusal = why
         if refusal is not None:

@@ -11,16 +11,15 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from producers.sources.fhir.candidates import MOST_TURNS, Finder, identifiers
 from producers.sources.fhir.importing import CONVERSATIONS, FhirResources, no_owner
-from producers.sources.fhir.mapping import ConsentMapping, FhirMapping, texts, values
+from producers.sources.fhir.mapping import FhirMapping, texts, values
 from producers.sources.fhir.notification import Malformed, Notification, NotificationEvent, read_notification
 from producers.sources.fhir.positions import Positions
-from producers.sources.fhir.resources import Held, Resource, Resources, denial, relative, validated
+from producers.sources.fhir.resources import Held, Resource, Resources, former, relative, stand_in, validated
 from producers.sources.fhir.server import Deleted, FhirServer, NoSearch
 from producers.sources.proposed import propose
 from producers.sources.proposing import Proposer
@@ -120,6 +119,10 @@ def _names(events: Sequence[NotificationEvent], types: frozenset[str]) -> list[s
     return [name for name in names if name.partition("/")[0] in types]
 
 
+def _is_patient(resource: Any) -> bool:
+    return isinstance(resource, dict) and resource.get("resourceType") == "Patient"
+
+
 def _literal(value: str) -> str:
     """A value in a search, in which these have a meaning."""
     return re.sub(r"([\\|,$])", r"\\\1", value)
@@ -141,7 +144,8 @@ class _Look:
             try:
                 if "resource" in entry:
                     url = entry.get("fullUrl")
-                    self._add(entry["resource"], where, url if isinstance(url, str) else None)
+                    if not _is_patient(entry["resource"]):  # whose identifiers are read as they are now
+                        self._add(entry["resource"], where, url if isinstance(url, str) else None)
             except Refused as refusal:
                 self.refused.append(placed(where, refusal))
 
@@ -149,7 +153,7 @@ class _Look:
         try:
             read = validated(resource, self.mapping.types | {"Binary"})
         except Refused as refusal:
-            read = denial(resource)
+            read = stand_in(resource)
             if read is None:
                 raise
             self.refused.append(refusal)
@@ -166,7 +170,10 @@ class _Look:
                 case "DocumentReference":
                     await self._attachments(held.body)
                 case "Consent" if self.mapping.consent is not None:
-                    await self._patients_consents(held.body, self.mapping.consent)
+                    for reference in texts(self.mapping.consent.consent, held.body)[:1]:
+                        await self._patients_consents(reference)
+                case "Patient" if self.mapping.consent is not None:  # whose identifier may be another's by now
+                    await self._patients_consents(name)
             if held.type in CONVERSATIONS:
                 await self._patient(held)
                 await self._provenances(name)
@@ -213,26 +220,30 @@ class _Look:
             if isinstance(url, str) and "data" not in attachment:
                 await self._held(relative(url))
 
-    async def _patients_consents(self, body: Resource, mapping: ConsentMapping) -> None:
+    async def _patients_consents(self, reference: str) -> None:
         """All of the patient's Consents, or a permit could be published over a deny that was not looked at."""
-        for reference in texts(mapping.consent, body)[:1]:
-            for patient in await self._same_patient(reference):
-                for resource in await self.server.search("Consent", {"patient": patient}):
-                    self._add(resource, "Consent")
+        for patient in await self._same_patient(reference):
+            for resource in await self.server.search("Consent", {"patient": patient}):
+                self._add(resource, "Consent")
 
     async def _same_patient(self, reference: str) -> list[str]:
-        """The Patient, and every other with its identifier where that names the consent: one may permit what another
-        denies.
+        """The Patient, and where the mapping names an identifier every other who has or had one of the same, and so on:
+        one may permit what another denies.
         """
-        names, said = {relative(reference): None}, self.mapping.patient
-        if said is None or (patient := await self._known(reference)) is None:
-            return list(names)
-        for value in identifiers(patient.body, said):
-            for resource in await self.server.search("Patient", {"identifier": f"{said.system}|{_literal(value)}"}):
-                with suppress(Refused):  # such a one still has Consents, and is named by each as not valid
-                    self._add(resource, "Patient")
-                names[f"Patient/{resource.get('id')}"] = None
-        return list(names)
+        names, said = [relative(reference)], self.mapping.patient
+        looked_for: set[str] = set()
+        for name in names:  # which grows meanwhile
+            patient = None if said is None else await self._known(name)
+            if said is None or patient is None:
+                continue
+            for value in identifiers(patient.body, said, also_former=True):
+                if value in looked_for:
+                    continue
+                looked_for.add(value)
+                asked = {"identifier": f"{said.system}|{_literal(value)}"}
+                found = await self.server.search("Patient", asked, in_address=False)
+                names += [other for one in found if (other := f"Patient/{one.get('id')}") not in names]
+        return names
 
     async def _patient(self, held: Held) -> None:
         said = self.mapping.conversation(held.type)
@@ -241,9 +252,15 @@ class _Look:
                 await self._known(reference)
 
     async def _known(self, reference: str) -> Held | None:
-        """The Patient; None where it cannot be had, which is said where its identifier is asked for."""
+        """The Patient, as it last was where the server deleted it. None where it cannot be had, which is said where its
+        identifier is asked for.
+        """
+        name = self.resources.named(reference)
         try:
-            return await self._held(self.resources.named(reference))
+            return await self._held(name)
+        except Deleted:
+            ended = await self.server.before_deletion(name)
+            return None if ended is None else self.resources.add(former(ended))
         except Refused:
             return None
 

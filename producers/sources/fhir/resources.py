@@ -96,12 +96,31 @@ def validated(resource: Any, types: frozenset[str]) -> Resource | None:
     return resource
 
 
-def denial(resource: Any) -> Resource | None:
-    """What stands for a Consent that is not valid: one that denies, since a permit of the same patient would be all
-    that is left. None for anything else, and where nobody is named.
+def stand_in(resource: Any) -> Resource | None:
+    """What stands for a resource that is not valid, where a permit could be all that is left without it: a Consent that
+    denies, a Patient whose identifiers name denials only. None for anything else, and where nobody is named.
     """
-    if not isinstance(resource, dict) or resource.get("resourceType") != "Consent":
+    if not isinstance(resource, dict):
         return None
+    if resource.get("resourceType") == "Patient":
+        return former(resource)
+    return _denial(resource) if resource.get("resourceType") == "Consent" else None
+
+
+def former(patient: Resource) -> Resource:
+    """A Patient who is not valid, or is no more, with every identifier as an old one."""
+    given, meta = patient.get("identifier"), patient.get("meta")
+    held = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    texts = [{name: one.get(name) for name in ("system", "value")} for one in held]
+    return {
+        "resourceType": "Patient",
+        "id": patient.get("id"),
+        "meta": meta if isinstance(meta, dict) else {},
+        "identifier": [{**one, "use": "old"} for one in texts if all(isinstance(text, str) for text in one.values())],
+    }
+
+
+def _denial(resource: Resource) -> Resource | None:
     patient, meta = resource.get("patient"), resource.get("meta")
     reference = patient.get("reference") if isinstance(patient, dict) else None
     if not isinstance(reference, str) or not reference.isprintable():  # nothing else has looked at it

@@ -70,12 +70,17 @@ class FhirServer:
         known = meta if isinstance(meta, dict) else {}
         return {**versions[0], "meta": {**known, "lastUpdated": ends[0]} if ends else known}
 
-    async def search(self, kind: str, parameters: Mapping[str, str]) -> list[Any]:
-        """Every resource of this type that the search finds, page by page. Raises :class:`NoSearch` and Transient."""
-        url = f"{self.base_url}/{kind}?{urlencode(parameters)}"
+    async def search(self, kind: str, parameters: Mapping[str, str], *, in_address: bool = True) -> list[Any]:
+        """Every resource of this type that the search finds, page by page. Raises :class:`NoSearch` and Transient.
+
+        ``in_address``: without it the parameters are sent as a form, and so are in no log of addresses.
+        """
+        form = None if in_address else parameters
+        url = f"{self.base_url}/{kind}?{urlencode(parameters)}" if in_address else f"{self.base_url}/{kind}/_search"
         found: list[Any] = []
         for _ in range(MOST_PAGES):
-            status, answer = await self._get(url)
+            status, answer = await self._asked(url, form)
+            form = None
             if status in NO_OPERATION or status == httpx.codes.FORBIDDEN:
                 raise NoSearch(f"the FHIR server does not let {kind} be searched (status {status})")
             if status != httpx.codes.OK or not isinstance(answer, dict) or answer.get("resourceType") != "Bundle":
@@ -109,12 +114,16 @@ class FhirServer:
         return url.startswith((f"{self.base_url}/", f"{self.base_url}?"))
 
     async def _get(self, url: str) -> tuple[int, Any]:
+        return await self._asked(url, None)
+
+    async def _asked(self, url: str, form: Mapping[str, str] | None) -> tuple[int, Any]:
+        method, more = ("GET", {}) if form is None else ("POST", {"data": form})
         if self.authorization is None:
-            return await json_answer(self.client, "GET", url, headers={"Accept": ACCEPT})
+            return await json_answer(self.client, method, url, headers={"Accept": ACCEPT}, **more)
         token = await self.authorization.token()
         for last in (False, True):
             headers = {"Accept": ACCEPT, "Authorization": f"Bearer {token}"}
-            status, answer = await json_answer(self.client, "GET", url, headers=headers)
+            status, answer = await json_answer(self.client, method, url, headers=headers, **more)
             if status != httpx.codes.UNAUTHORIZED or last:
                 break
             token = await self.authorization.token(refused=token)
