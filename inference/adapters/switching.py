@@ -10,7 +10,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from inference.adapters.placement import Placement
-from inference.errors import RequestRefused
 from schemas.objects.state import TenantState
 from tenancy.platform.logs import SCOPE
 from tenancy.platform.recent_set import REMEMBERED, RecentSet
@@ -23,13 +22,13 @@ logger = logging.getLogger(f"{SCOPE}.inference")
 class Switching:
     """Which adapter answered each tenant last on this replica, and the loads of those that follow.
 
-    One attempt at a load is waited for so: where it fails, requests are answered or refused as without this.
+    Where a load fails, later requests wait for the next one, or are refused, as without this.
     """
 
     placement: Placement
     _last: OrderedDict[TenantId, str] = field(default_factory=OrderedDict, init=False)
     _loads: dict[str, asyncio.Task[None]] = field(default_factory=dict, init=False)
-    _tried: RecentSet[str] = field(default_factory=RecentSet, init=False)
+    _failed: RecentSet[str] = field(default_factory=RecentSet, init=False)
 
     def answering(self, tenant: TenantId, state: TenantState) -> str | None:
         """The adapter for a request that names none: the active one, or while that is loaded the one before."""
@@ -38,11 +37,9 @@ class Switching:
             self.forget(tenant)
             return None
         if last is not None and last != active and not self.placement.has(active) and self._stands_in(state, last):
-            if active in self._loads:
-                return last
-            if active not in self._tried:
-                self._tried.add(active)
+            if active not in self._loads and active not in self._failed:
                 self._loads[active] = asyncio.create_task(self._load(tenant, active))
+            if active in self._loads:
                 return last
         self._last[tenant] = active
         self._last.move_to_end(tenant)
@@ -60,8 +57,9 @@ class Switching:
         try:
             async with self.placement.held(tenant, digest):
                 pass
-        except RequestRefused as refused:
-            logger.warning("adapter not loaded ahead", extra={"adapter": digest, "reason": refused.code})
+        except Exception as error:
+            self._failed.add(digest)
+            logger.warning("adapter not loaded ahead", extra={"adapter": digest, "reason": type(error).__name__})
         finally:
             del self._loads[digest]
 

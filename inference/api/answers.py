@@ -151,9 +151,11 @@ class Answers:
         policy = state.policy
         self.turns.rates.admit(tenant, policy)
         adapter = await self.views.adapter(tenant, body.get("model"), partial(conversation, conversation_header, body))
-        if body.get("model") in (None, ACTIVE) and adapter == state.active_adapter:
-            adapter = self.switching.answering(tenant, state)
         version = version_of(state, adapter) if body.get("model") in (None, ACTIVE) else None
+        if body.get("model") in (None, ACTIVE) and adapter == state.active_adapter and self.lease.is_held():
+            answering = self.switching.answering(tenant, state)
+            version = version if answering == adapter else None  # what stands in is no side of a comparison
+            adapter = answering
         try:
             return await self._answered(tenant, kind, body, state, adapter, version)
         except Exception as error:

@@ -57,7 +57,8 @@ def grant(
     """Grant consent for whom standard input names, one a line.
 
     An earlier revocation ends. With --as hl7 and --as fhir the source's key (SANO_SOURCE_KEY_FILE) makes the ids, the
-    same that the source proposes under, and the decision is as of now.
+    same that the source proposes under, and the decision is as of now. Where the mapping of FHIR has Patient,
+    what it proposes is decided by --as hl7.
     """
     _decide(context, tenant, named, version, jwk, json, is_granted=True)
 

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from producers.review_page.people import Person, role_of
-from producers.sources.fhir.resources import relative
+from producers.sources.fhir.resources import NAME, relative
 from producers.sources.source_key import SourceKey
 from schemas.base.identifiers import OpaqueId
 from tenancy.errors import Refused, Transient
@@ -108,8 +108,9 @@ class IdentityProvider:
     def _authored_as(self, tenant: TenantId, said: Any) -> tuple[OpaqueId, ...]:
         """The author's ids that FHIR and HL7 make of these names under the same key. Raises :class:`NotLetIn`."""
         names = [] if said is None else [said] if isinstance(said, str) else said
-        if not isinstance(names, list) or len(names) > MOST_NAMES:
+        if not isinstance(names, list) or len(names) > MOST_NAMES or not all(isinstance(name, str) for name in names):
             raise NotLetIn
-        if not all(isinstance(name, str) and name for name in names):
-            raise NotLetIn
-        return tuple(self.key.opaque_id("author", tenant, relative(name)) for name in names)
+        known = [relative(name.strip().rstrip("/")) for name in names]
+        if not all(known) or any("/" in name and NAME.fullmatch(name) is None for name in known):
+            raise NotLetIn  # nobody would be known again by it
+        return tuple(self.key.opaque_id("author", tenant, name) for name in known)

@@ -22,7 +22,7 @@ from producers.sources.mllp.app import Hl7Source, tls_context
 from producers.sources.mllp.conversations import Codes, candidate_of
 from producers.sources.mllp.framing import END, START, framed, frames
 from producers.sources.mllp.listener import Limits, Listener
-from producers.sources.mllp.message import CHARACTER_SETS, Unreadable, read_message
+from producers.sources.mllp.message import Unreadable, read_message
 from producers.sources.mllp.settings import MllpSettings
 from producers.sources.mllp.taking import BatchFiles, taking
 from producers.sources.proposed import Proposed, propose
@@ -302,13 +302,13 @@ async def test_odd_separators_and_character_sets_are_read_as_the_message_declare
     assert b"MSA|AA|MSG1" in (await held.answers(odd.encode()))[0]
     latin = mdm(question="Fièvre ?", charset="8859/1").decode().encode("iso-8859-1")
     assert b"MSA|AA" in (await held.answers(latin))[0]
-    for charset, said in {
-        "8859/7": "Πόσο;",
-        "GB 18030-2000": "多少？",
-        "KS X 1001": "얼마?",
-        "BIG-5": "多少？",
-    }.items():
-        encoded = mdm(charset, said, charset=charset).decode().encode(CHARACTER_SETS[charset])
+    for charset, codec, said in (
+        ("8859/7", "iso8859_7", "Πόσο;"),
+        ("GB 18030-2000", "gb18030", "多少？"),
+        ("KS X 1001", "euc_kr", "얼마?"),
+        ("BIG-5", "big5", "教育成功？"),  # of which bytes are separators in ASCII
+    ):
+        encoded = mdm(question=said, charset=charset).decode().encode(codec)
         found = candidate_of(read_message(encoded), Codes(), SourceKey(b"k" * 32), TENANT)
         assert found is not None
         assert found.messages[0].content == said

@@ -107,7 +107,7 @@ async def test_who_wrote_a_text_in_the_record_system_does_not_review_it(desk: De
     await desk.review().handle(await desk.review().proposed("e1", author_id=by_fhir))
     await desk.review().handle(await desk.review().proposed("e2", author_id=by_hl7))
     await desk.review().handle(await desk.review().proposed("e3", author_id=key.opaque_id("author", "t1", "4712")))
-    provider.claims = {**WHO, "fhirUser": ["https://ehr.example/fhir/Practitioner/12", "4711"]}
+    provider.claims = {**WHO, "fhirUser": ["https://ehr.example/fhir/Practitioner/12/", " 4711"]}
     browser = Browser(desk.app)
     await sign_in(browser)
     for example in ("e1", "e2"):
@@ -121,7 +121,9 @@ async def test_who_wrote_a_text_in_the_record_system_does_not_review_it(desk: De
     assert getattr(said, "example_id", None) == "e3"
 
 
-@pytest.mark.parametrize("said", [7, {"a": 1}, [""], ["a", 1], ["x"] * 9], ids=str)
+@pytest.mark.parametrize(
+    "said", [7, {"a": 1}, [""], ["a", 1], ["x"] * 9, "https://ehr.example/staff/a/b", " "], ids=str
+)
 async def test_who_is_nobody_that_could_be_known_again_is_not_let_in(desk: Desk, said: Any) -> None:
     assert desk.page.provider is not None
     with pytest.raises(NotLetIn):
