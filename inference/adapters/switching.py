@@ -30,12 +30,9 @@ class Switching:
     _loads: dict[str, asyncio.Task[None]] = field(default_factory=dict, init=False)
     _failed: RecentSet[str] = field(default_factory=RecentSet, init=False)
 
-    def answering(self, tenant: TenantId, state: TenantState) -> str | None:
+    def answering(self, tenant: TenantId, state: TenantState, active: str) -> str:
         """The adapter for a request that names none: the active one, or while that is loaded the one before."""
-        active, last = state.active_adapter, self._last.get(tenant)
-        if active is None:
-            self.forget(tenant)
-            return None
+        last = self._last.get(tenant)
         if last is not None and last != active and not self.placement.has(active) and self._stands_in(state, last):
             if active not in self._loads and active not in self._failed:
                 self._loads[active] = asyncio.create_task(self._load(tenant, active))

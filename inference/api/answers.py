@@ -151,9 +151,10 @@ class Answers:
         policy = state.policy
         self.turns.rates.admit(tenant, policy)
         adapter = await self.views.adapter(tenant, body.get("model"), partial(conversation, conversation_header, body))
-        version = version_of(state, adapter) if body.get("model") in (None, ACTIVE) else None
-        if body.get("model") in (None, ACTIVE) and adapter == state.active_adapter and self.lease.is_held():
-            answering = self.switching.answering(tenant, state)
+        names_none = body.get("model") in (None, ACTIVE)
+        version = version_of(state, adapter) if names_none else None
+        if names_none and adapter is not None and adapter == state.active_adapter and self.lease.is_held():
+            answering = self.switching.answering(tenant, state, adapter)
             version = version if answering == adapter else None  # what stands in is no side of a comparison
             adapter = answering
         try:

@@ -112,7 +112,7 @@ async def test_a_stream_by_an_adapter_ends_with_its_lease_and_one_by_the_base_mo
 async def test_a_caller_whose_stream_ends_with_the_lease_is_told_so(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = iter((True, True, True, True, False))
+    held = iter((True, True, True, True, True, False))
     monkeypatch.setattr(ReplicaLease, "is_held", lambda _: next(held))
     response = await bench.post(CHAT, stream=True)
     first, last, done = response.text.rstrip().split("\n\n")
