@@ -7,7 +7,7 @@ One that ends in good order notes that it has not. Whoever finds a partition tha
 process died, and is careful with what was there by then: before it begins any such record, or a few of one tenant at
 once, it notes that it has them in hand, side by side with others; so it does with a record that failed and comes
 again. A process that finds a list of records in hand tries each of them alone. A record that is found alone ended its
-process: that counts, and once ``limit`` processes have ended it is passed over.
+process. Such ends are counted, and after ``limit`` of them the record is passed over.
 
 So a record that ends every process is found after at most two deaths that count for nobody. Restarts and rebalances
 in good order count for nothing, however many. Neither does an outage: while the store is out nothing can be noted, and

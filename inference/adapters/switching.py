@@ -22,6 +22,7 @@ logger = logging.getLogger(f"{SCOPE}.inference")
 class Switching:
     """Which adapter answered each tenant last on this replica, and the loads of those that follow.
 
+    The state does not say that: an active adapter that was unloaded when idle must not give way to an older one.
     Where a load fails, later requests wait for the next one, or are refused, as without this.
     """
 
@@ -45,7 +46,7 @@ class Switching:
         return active
 
     def _stands_in(self, state: TenantState, digest: str) -> bool:
-        """Whether it may still answer: it is loaded, and neither retired nor left by a rollback."""
+        """Whether the adapter is loaded, and neither retired nor left by a rollback."""
         adapter = state.adapters.get(digest)
         may_answer = adapter is not None and adapter.status == "ready" and not adapter.rolled_back
         return may_answer and self.placement.has(digest)

@@ -28,7 +28,7 @@ WALKED_TOKENS = 128
 TOKEN_SECONDS = 0.02
 """Of a core, for what usually takes some hundred microseconds."""
 ATTEMPTS = 3
-"""Of each step. The clock also counts what a busy neighbour costs: only a slow grammar is slow each time."""
+"""Limits how often a step is timed: a busy neighbour slows it at times, a slow grammar each time."""
 MEMORY_BYTES = 1024**3
 """Beyond what the libraries take: some grammars grow without end."""
 
@@ -109,7 +109,7 @@ def _accept_again(matcher: Any, token: int) -> None:
 
 
 def _is_soon(step: Callable[[], object]) -> bool:
-    """Whether one of the attempts takes no longer than it may. Each leaves the state in which the next one begins."""
+    """Time the step until it stays within :data:`TOKEN_SECONDS`, and tell whether it did. It must be repeatable."""
     for _ in range(ATTEMPTS):
         began = time.process_time()
         step()

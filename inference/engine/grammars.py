@@ -27,6 +27,7 @@ from inference.engine.constrained_fields import Constraint, unfit
 from inference.errors import grammars_paused
 from tenancy.platform.concurrency import OneOfEach, finished
 from tenancy.platform.logs import SCOPE
+from tenancy.platform.recent_set import RecentSet
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 
@@ -122,7 +123,7 @@ class Grammars:
         self._ended: dict[str, float] = {}  # whose grammar ended a trial, and when; in this order
         self._one = asyncio.Lock()  # first come, first served
         self._owners = OneOfEach()
-        self._compiled: dict[bytes, None] = {}  # in the order of use
+        self._compiled = RecentSet[bytes](COMPILED)
         self._key = secrets.token_bytes(32)
         self._starting: asyncio.Task[None] | None = None
 
@@ -154,12 +155,12 @@ class Grammars:
         for constraint in constraints:
             known = self._known_as(constraint)
             if known in self._compiled:
-                self._note(known)
+                self._compiled.add(known)
                 continue
             async with self._owners.of(owner):
                 if known not in self._compiled:  # another request of the owner may have tried it meanwhile
                     await self._tried(owner, constraint)
-                    self._note(known)
+                    self._compiled.add(known)
 
     async def _tried(self, owner: str, constraint: Constraint) -> None:
         if self._now() - self._ended.get(owner, -PAUSE_SECONDS) < PAUSE_SECONDS:
@@ -188,9 +189,3 @@ class Grammars:
     def _known_as(self, constraint: Constraint) -> bytes:
         """Under a key of this process: a schema may hold words that its hash would give away."""
         return hmac.digest(self._key, f"{constraint.kind}\0{constraint.text}".encode(), hashlib.sha256)
-
-    def _note(self, known: bytes) -> None:
-        self._compiled.pop(known, None)
-        self._compiled[known] = None
-        if len(self._compiled) > COMPILED:
-            del self._compiled[next(iter(self._compiled))]

@@ -28,7 +28,7 @@ from tenancy.tenant_id import TenantId
 CALLBACK = "/sign-in/callback"
 TIMEOUT_SECONDS = 10.0
 MOST_NAMES = 8
-"""Of one person in record systems: they travel in the session's cookie."""
+"""Limits how many names a person has in record systems: the session's cookie carries an id for each."""
 
 
 class NotLetIn(Refused):

@@ -90,16 +90,18 @@ class Finder:
         return self.key.opaque_id("example", self.tenant, _natural_key(name))
 
     def consent_id(self, reference: str) -> str:
-        """Of a patient, by the identifier that the mapping says, else by the reference. Raises :class:`Refused`."""
+        """Name the patient's consent: by the mapping's identifier, or without one by the reference.
+
+        Raises :class:`Refused`.
+        """
         if self.mapping.patient is None:
             return self.consent_of_reference(reference)
         [consent_id] = self.consents_by_identifier(reference, self.mapping.patient, permits=True)
         return consent_id
 
     def consents_by_identifier(self, reference: str, said: PatientMapping, *, permits: bool) -> list[str]:
-        """What is permitted needs the patient's one identifier; what is not holds for each that there is or was.
-
-        Raises :class:`Refused`.
+        """Name the consents that a decision is about: a permit needs the patient's one identifier, anything else holds
+        for each that the patient has or had. Raises :class:`Refused`.
         """
         held = self.resources.get(reference)
         if held is None or held.type != "Patient":

@@ -231,14 +231,13 @@ class _Look:
         one may permit what another denies.
         """
         names, said = [relative(reference)], self.mapping.patient
+        if said is None:
+            return names
         looked_for: set[str] = set()
         for name in names:  # which grows meanwhile
-            patient = None if said is None else await self._known(name)
-            if said is None or patient is None:
-                continue
-            for value in identifiers(patient.body, said, also_former=True):
-                if value in looked_for:
-                    continue
+            patient = await self._known(name)
+            held = set() if patient is None else set(identifiers(patient.body, said, also_former=True))
+            for value in sorted(held - looked_for):
                 looked_for.add(value)
                 asked = {"identifier": f"{said.system}|{_literal(value)}"}
                 found = await self.server.search("Patient", asked, in_address=False)

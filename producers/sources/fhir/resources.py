@@ -108,7 +108,7 @@ def stand_in(resource: Any) -> Resource | None:
 
 
 def former(patient: Resource) -> Resource:
-    """A Patient who is not valid, or is no more, with every identifier as an old one."""
+    """Mark every identifier of a damaged or deleted Patient as an old one, by which nothing is permitted."""
     given, meta = patient.get("identifier"), patient.get("meta")
     held = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
     texts = [{name: one.get(name) for name in ("system", "value")} for one in held]

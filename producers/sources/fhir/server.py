@@ -41,7 +41,7 @@ class FhirServer:
         kind, _, number = name.partition("/")
         if not kind.isalpha() or not ID.fullmatch(number):
             raise Refused("bad-reference", "refused: a reference names no resource of the server")
-        status, answer = await self._get(f"{self.base_url}/{kind}/{number}")
+        status, answer = await self._asked(f"{self.base_url}/{kind}/{number}")
         if status == GONE:
             raise Deleted("deleted", f"refused: {kind}: the server deleted it")
         if status == NOT_THERE:
@@ -56,7 +56,7 @@ class FhirServer:
         """A deleted resource as it last was, with the time of its deletion as its own; None where the server keeps no
         history. ``name`` was read before. Raises :class:`Transient`.
         """
-        status, answer = await self._get(f"{self.base_url}/{name}/_history")
+        status, answer = await self._asked(f"{self.base_url}/{name}/_history")
         if status in NO_OPERATION or status in (httpx.codes.FORBIDDEN, GONE):
             return None
         if status != httpx.codes.OK or not isinstance(answer, dict):
@@ -103,7 +103,7 @@ class FhirServer:
         Raises :class:`Transient`.
         """
         asked = urlencode({"eventsSinceNumber": first, "eventsUntilNumber": last, "content": "id-only"})
-        status, answer = await self._get(f"{self.base_url}/Subscription/{subscription}/$events?{asked}")
+        status, answer = await self._asked(f"{self.base_url}/Subscription/{subscription}/$events?{asked}")
         if status in NO_OPERATION:
             return None
         if status != httpx.codes.OK:
@@ -113,10 +113,7 @@ class FhirServer:
     def _is_own(self, url: str) -> bool:
         return url.startswith((f"{self.base_url}/", f"{self.base_url}?"))
 
-    async def _get(self, url: str) -> tuple[int, Any]:
-        return await self._asked(url, None)
-
-    async def _asked(self, url: str, form: Mapping[str, str] | None) -> tuple[int, Any]:
+    async def _asked(self, url: str, form: Mapping[str, str] | None = None) -> tuple[int, Any]:
         method, more = ("GET", {}) if form is None else ("POST", {"data": form})
         if self.authorization is None:
             return await json_answer(self.client, method, url, headers={"Accept": ACCEPT}, **more)

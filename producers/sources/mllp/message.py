@@ -24,7 +24,8 @@ CHARACTER_SETS = {
 }
 """Of MSH-18, as HL7 table 0211 has them; those of Japan change their set within a text, and are not read.
 
-What is not here, or is not what was sent, is refused: text that was read wrongly is redacted wrongly."""
+What is not here, or is not what was sent, is refused: text that was read wrongly is redacted wrongly.
+"""
 
 _BATCH = ("FHS", "BHS", "BTS", "FTS")
 _DEFAULTS = "^~\\&"

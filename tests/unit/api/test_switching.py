@@ -96,6 +96,14 @@ async def test_what_a_rollback_left_or_what_is_retired_answers_no_more(bench: Be
     assert await answered_by(bench) == EARLIER
 
 
+async def test_an_older_adapter_that_is_loaded_answers_for_none_that_was_unloaded_when_idle(bench: Bench) -> None:
+    await activate(bench, EARLIER)
+    assert await answered_by(bench) == EARLIER
+    assert await answered_by(bench, model=ACTIVE) == ACTIVE
+    await bench.placement._unload(EARLIER)
+    assert await answered_by(bench) == EARLIER
+
+
 async def test_nothing_of_it_is_remembered_of_a_tenant_that_is_purged(bench: Bench, gate: Gate) -> None:
     assert await answered_by(bench) == ACTIVE
     assert TENANT in bench.switching._last
